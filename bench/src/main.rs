@@ -1,0 +1,2 @@
+//! Load, and what it is compared with
+fn main() {}

@@ -1,0 +1,259 @@
+//! Every setting there is, with its default, its sentence and its rule. The
+//! loader, `carmel config print`, the reference page and the sample file all
+//! come from this list.
+
+use std::path::{Path, PathBuf};
+
+use kernel::{Currency, words};
+
+use super::{
+    declare::{Key, Wrong, accept, settings},
+    kind::{
+        Kind, folder, levels, long_or_empty, mail_address, networks, not_empty, origins, url_or_empty, within,
+    },
+    secret::Secret,
+};
+
+settings! {
+    /// Where and how requests are answered.
+    server: Server {
+        /// The address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for every network it is in.
+        host: String = "127.0.0.1".into(), not_empty();
+        /// The port to listen on; 0 takes any that is free.
+        port: u16 = 3000;
+        /// How long a request may take before it is answered with 504; longer than `orders.wait_limit_ms`.
+        request_timeout_ms: u64 = 35_000, within(100..=600_000);
+        /// How large the body of a request may be; a larger one is answered with 413.
+        body_limit_bytes: u64 = 1_048_576, within(1_024..=104_857_600);
+        /// How long running requests and jobs may take to finish after SIGTERM before they are cut off.
+        drain_timeout_ms: u64 = 25_000, within(0..=600_000);
+        /// Web pages of which origins may call the API from a browser (CORS); none by default.
+        cors_origins: Vec<String> = Vec::new(), origins();
+        /// Proxies whose `X-Forwarded-For` is believed; none by default, so that nobody can lie about his address.
+        trusted_proxies: Vec<String> = Vec::new(), networks();
+    }
+
+    /// What is kept in files.
+    data: Data {
+        /// Where the SQLite files lie, and the mails that go nowhere else; from the working folder if not absolute.
+        folder: PathBuf = "data".into(), folder();
+    }
+
+    /// Where the tables are: SQLite files in `data.folder`, or PostgreSQL.
+    database: Database {
+        /// The PostgreSQL database of every service, `postgres://user:password@host:5432/name`; empty for SQLite.
+        url: Secret = Secret::default(), url_or_empty(POSTGRES);
+        /// Connections that the transactions of one service may use at once; 0 takes twice the cores, from 4 to 10.
+        connections: u32 = 0, within(0..=1_000);
+        /// A database of its own for the users; empty for `database.url`.
+        users_url: Secret = Secret::default(), url_or_empty(POSTGRES);
+        /// A database of its own for the catalogue; empty for `database.url`.
+        catalog_url: Secret = Secret::default(), url_or_empty(POSTGRES);
+        /// A database of its own for the stock; empty for `database.url`.
+        inventory_url: Secret = Secret::default(), url_or_empty(POSTGRES);
+        /// A database of its own for the orders; empty for `database.url`.
+        orders_url: Secret = Secret::default(), url_or_empty(POSTGRES);
+        /// A database of its own for the payments; empty for `database.url`.
+        payments_url: Secret = Secret::default(), url_or_empty(POSTGRES);
+        /// A database of its own for the notifications; empty for `database.url`.
+        notifications_url: Secret = Secret::default(), url_or_empty(POSTGRES);
+    }
+
+    /// What is written down while the program runs.
+    log: Log {
+        /// `pretty` for people, `json` for machines; `auto` is pretty on a terminal and JSON otherwise.
+        format: LogFormat = LogFormat::Auto;
+        /// The least important thing that is logged, for all parts or part by part.
+        level: String = "info".into(), levels();
+    }
+
+    /// The shop itself.
+    shop: Shop {
+        /// What the shop is called, in its greeting and its mails.
+        name: String = "Carmel".into(), not_empty();
+        /// The one currency of its prices.
+        currency: Currency = Currency::EUR;
+        /// Where customers find it, for links in mails; empty for the address it listens on.
+        url: String = String::new(), url_or_empty(&["https", "http"]);
+    }
+
+    /// Proofs of who is calling.
+    tokens: Tokens {
+        /// How long an access token is good for.
+        access_minutes: u32 = 15, within(1..=1_440);
+        /// How long somebody stays signed in without coming back.
+        refresh_days: u32 = 30, within(1..=365);
+        /// The `iss` of every token; tokens of another issuer are refused.
+        issuer: String = "carmel".into(), not_empty();
+    }
+
+    /// How passwords are chosen and kept.
+    passwords: Passwords {
+        /// How many characters a new password needs.
+        min_length: u32 = 8, within(8..=64);
+        /// Memory that hashing one password takes (Argon2id; the default is what OWASP advises).
+        memory_kib: u32 = 19_456, within(1_024..=1_048_576);
+        /// How often that memory is gone over.
+        iterations: u32 = 2, within(1..=10);
+    }
+
+    /// From a basket to a delivery.
+    orders: Orders {
+        /// How long stock is held for an order that is not paid yet.
+        hold_minutes: u32 = 15, within(1..=1_440);
+        /// How often orders that stand still are looked for.
+        sweep_seconds: u32 = 30, within(1..=3_600);
+        /// The longest time that `Prefer: wait` may keep a request open.
+        wait_limit_ms: u64 = 30_000, within(0..=30_000);
+    }
+
+    /// Which orders a person looks at before they are paid.
+    screening: Screening {
+        /// Orders above this total, in minor units of the currency (100000 is 1,000.00 EUR), are reviewed.
+        review_above: i64 = 100_000, within(0..=1_000_000_000_000);
+        /// A customer's orders beyond this many in an hour are reviewed.
+        orders_per_hour: u32 = 20, within(1..=1_000_000);
+    }
+
+    /// Who takes the money.
+    payments: Payments {
+        /// The payment provider: `sandbox` takes no real money.
+        provider: Provider = Provider::Sandbox;
+        /// Where a sandbox runs as a server of its own; empty runs it in this process.
+        sandbox_url: String = String::new(), url_or_empty(&["http", "https"]);
+        /// How long the sandbox takes for each answer, as a real provider would.
+        sandbox_latency_ms: u64 = 20, within(0..=60_000);
+        /// How long a provider's answer is waited for; after that the outcome is unknown and is asked after.
+        timeout_ms: u64 = 10_000, within(100..=120_000);
+        /// What the provider signs its webhooks with; empty makes one at each start, for the sandbox in this process.
+        webhook_secret: Secret = Secret::default(), long_or_empty(16);
+    }
+
+    /// What is sent to customers.
+    mail: Mail {
+        /// The mail server, `smtp://user:password@host:587` or `smtps://…`; empty writes mails into `mail.folder`.
+        smtp_url: Secret = Secret::default(), url_or_empty(&["smtp", "smtps"]);
+        /// Who mails are from.
+        from: String = "Carmel <shop@localhost>".into(), mail_address();
+        /// Where mails go when there is no mail server; empty for the folder `mail` in `data.folder`.
+        folder: PathBuf = PathBuf::new();
+    }
+
+    /// Work that is done later.
+    jobs: Jobs {
+        /// How many jobs of one service run at once in this process.
+        concurrency: u32 = 16, within(1..=1_000);
+        /// How long a finished job can still be looked at.
+        keep_days: u32 = 7, within(1..=3_650);
+    }
+
+    /// What services tell one another.
+    events: Events {
+        /// How long an event that everybody has heard is kept.
+        keep_days: u32 = 7, within(1..=3_650);
+    }
+
+    /// Requests that are repeated.
+    idempotency: Idempotency {
+        /// How long the answer to an `Idempotency-Key` is remembered.
+        keep_hours: u32 = 24, within(1..=720);
+    }
+}
+
+const POSTGRES: &[&str] = &["postgres", "postgresql"];
+
+/// Names that are no `CARMEL_…` and set a key all the same, as other programs use them.
+pub(super) const PLAIN: &[(&str, &str)] = &[("DATABASE_URL", "database.url"), ("PORT", "server.port")];
+
+/// Plain names of servers that this version does not use: they are said to be ignored.
+pub(super) const UNUSED: &[&str] = &["REDIS_URL", "KAFKA_BROKERS"];
+
+words! {
+    /// How the log looks.
+    pub enum LogFormat {
+        /// `pretty` on a terminal, `json` otherwise.
+        Auto = "auto",
+        /// For people.
+        Pretty = "pretty",
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// Who takes the money.
+    pub enum Provider {
+        /// Takes none; behaves like one that does.
+        Sandbox = "sandbox",
+    }
+}
+
+impl Config {
+    /// What two or more keys must be together, once each is right alone: the
+    /// key at fault and what is wrong.
+    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let (wait, timeout) = (self.orders.wait_limit_ms, self.server.request_timeout_ms);
+        if wait >= timeout {
+            found.push((
+                "orders.wait_limit_ms",
+                format!("is {wait}; less than server.request_timeout_ms ({timeout}) would be right"),
+            ));
+        }
+        if !self.payments.sandbox_url.is_empty() && self.payments.webhook_secret.is_empty() {
+            found.push((
+                "payments.webhook_secret",
+                "is empty; what the sandbox at payments.sandbox_url signs its webhooks with would be right".into(),
+            ));
+        }
+        found
+    }
+}
+
+impl Database {
+    /// The PostgreSQL database of a service (`users`, `catalog`, …), or
+    /// nothing for SQLite.
+    pub fn url_of(&self, service: &str) -> Option<&Secret> {
+        let own = match service {
+            "users" => &self.users_url,
+            "catalog" => &self.catalog_url,
+            "inventory" => &self.inventory_url,
+            "orders" => &self.orders_url,
+            "payments" => &self.payments_url,
+            "notifications" => &self.notifications_url,
+            _ => &self.url,
+        };
+        [own, &self.url].into_iter().find(|url| !url.is_empty())
+    }
+
+    /// How many connections the transactions of one service may use. PostgreSQL
+    /// allows 100 in all unless told otherwise, and six services share them.
+    pub fn connections_on(&self, cores: usize) -> usize {
+        match self.connections {
+            0 => (2 * cores).clamp(4, 10),
+            set => set as usize,
+        }
+    }
+}
+
+impl Mail {
+    /// Where mails go when there is no mail server.
+    pub fn folder_in(&self, data: &Path) -> PathBuf {
+        if self.folder.as_os_str().is_empty() { data.join("mail") } else { self.folder.clone() }
+    }
+}
+
+impl Shop {
+    /// Where customers find the shop; `port` is the one it really listens on.
+    pub fn url_at(&self, server: &Server, port: u16) -> String {
+        if !self.url.is_empty() {
+            return self.url.trim_end_matches('/').to_owned();
+        }
+        match server.host.as_str() {
+            // Every network it is in: of these only this machine's own name is known.
+            "0.0.0.0" | "::" => format!("http://localhost:{port}"),
+            host if host.contains(':') => format!("http://[{host}]:{port}"),
+            host => format!("http://{host}:{port}"),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Reading rows.
+
+use kernel::{FromValue, Result};
+
+/// A row of an answer.
+pub struct Row<'a> {
+    marker: std::marker::PhantomData<&'a ()>,
+}
+
+impl Row<'_> {
+    /// The column of that name.
+    pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
+        let _ = (column, self.marker);
+        todo!()
+    }
+
+    /// The column at that place, counted from 0.
+    pub fn at<T: FromValue>(&self, index: usize) -> Result<T> {
+        let _ = index;
+        todo!()
+    }
+}
+
+/// What can be read from a row: a struct by [`from_row!`](crate::from_row), a
+/// tuple by place.
+pub trait FromRow: Sized + Send {
+    /// Reads it.
+    fn from_row(row: &Row<'_>) -> Result<Self>;
+}
+
+/// Reads a struct from a row: each field from the column of its name.
+///
+/// ```ignore
+/// db::from_row!(Order { id, customer_id, state });
+/// ```
+#[macro_export]
+macro_rules! from_row {
+    ($Type:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::FromRow for $Type {
+            fn from_row(row: &$crate::Row<'_>) -> ::kernel::Result<Self> {
+                Ok($Type { $($field: row.get(stringify!($field))?),* })
+            }
+        }
+    };
+}
+
+macro_rules! tuples {
+    ($($($T:ident $n:tt),+;)*) => { $(
+        impl<$($T: FromValue + Send),+> FromRow for ($($T,)+) {
+            fn from_row(row: &Row<'_>) -> Result<Self> { Ok(($(row.at::<$T>($n)?,)+)) }
+        }
+    )* };
+}
+
+tuples! {
+    A 0;
+    A 0, B 1;
+    A 0, B 1, C 2;
+    A 0, B 1, C 2, D 3;
+    A 0, B 1, C 2, D 3, E 4;
+    A 0, B 1, C 2, D 3, E 4, F 5;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7;
+}

@@ -1,0 +1,1 @@
+//! The public edge: a readable list of layers

@@ -1,0 +1,1 @@
+//! What was bought: orders and the saga that fulfils them

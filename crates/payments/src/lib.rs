@@ -1,0 +1,1 @@
+//! What was paid: authorisations, captures, refunds, the ledger

@@ -1,0 +1,1 @@
+//! Real servers, a shop to talk to, fakes of foreign systems, for tests

@@ -1,0 +1,1 @@
+//! How to answer: extractors, problem+json, idempotency, health, metrics
