@@ -9,11 +9,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod audit;
+mod deliver;
 mod event;
 mod inbox;
 mod memory;
 pub mod outbox;
 mod relay;
+mod sweep;
 
 use db::Migration;
 

@@ -1,40 +1,101 @@
-//! The bus of one process.
-use std::sync::Arc;
+//! The bus, and its form inside one process.
+
+use std::sync::{Arc, PoisonError, RwLock};
 
 use db::Db;
 use kernel::{Result, World};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Envelope};
+use crate::{Consumer, Envelope, relay::Relay, sweep};
+
+/// How many events a live feed may be behind before it misses some.
+const LIVE: usize = 1024;
 
 /// Carries events from the outboxes to the consumers. Cheap to clone.
 #[derive(Clone)]
-pub struct Bus {
-    world: World,
+pub struct Bus(Kind);
+
+/// What carries them: this process now, a broker later.
+#[derive(Clone)]
+enum Kind {
+    Memory(Arc<Memory>),
+}
+
+struct Memory {
+    consumers: RwLock<Vec<Arc<dyn Consumer>>>,
+    live: broadcast::Sender<Arc<Envelope>>,
 }
 
 impl Bus {
-    /// The one inside this process.
-    pub fn memory(world: &World) -> Bus {
-        Bus { world: world.clone() }
+    /// The one inside this process: what is relayed here is heard here.
+    pub fn memory(_world: &World) -> Bus {
+        let (live, _) = broadcast::channel(LIVE);
+        Bus(Kind::Memory(Arc::new(Memory {
+            consumers: RwLock::default(),
+            live,
+        })))
     }
-    /// From now on this one hears what is relayed here.
+
+    /// From now on this consumer hears what is relayed. To be called before the
+    /// first [`Bus::relay`]: what was sent before is not told again.
     pub fn subscribe(&self, consumer: Arc<dyn Consumer>) {
-        let _ = (consumer, &self.world);
+        let Kind::Memory(memory) = &self.0;
+        memory
+            .consumers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(consumer);
     }
-    /// Relays the outbox of one service until `stop` is cancelled, then finishes what is under way.
+
+    /// Relays the outbox of one service until `stop` is cancelled, then
+    /// finishes what is under way. Clears away, too, what was sent or heard
+    /// more than 7 days ago.
     pub async fn relay(&self, service: &'static str, db: Db, stop: CancellationToken) {
-        let _ = (service, db, stop);
-        todo!()
+        let Kind::Memory(memory) = &self.0;
+        let relay = Relay {
+            service,
+            db: &db,
+            live: &memory.live,
+        };
+        tokio::select! {
+            () = relay.until(&stop, || memory.consumers()) => {}
+            () = sweep::forever(service, &db) => {}
+        }
     }
-    /// Relays what is there now; returns how many were sent.
+
+    /// Relays what is there now and returns how many were sent. What fails is
+    /// not tried again before its time.
     pub async fn relay_once(&self, service: &'static str, db: &Db) -> Result<usize> {
-        let _ = (service, db);
-        todo!()
+        let Kind::Memory(memory) = &self.0;
+        let relay = Relay {
+            service,
+            db,
+            live: &memory.live,
+        };
+        let mut sent = 0;
+        loop {
+            let passed = relay.pass(&memory.consumers()).await?;
+            sent += passed.sent;
+            if passed.claimed == 0 {
+                return Ok(sent);
+            }
+        }
     }
-    /// Live feeds: what was sent from now on, best effort.
+
+    /// What is sent from now on, for live feeds: who is too slow misses some,
+    /// and an event may come twice.
     pub fn listen(&self) -> broadcast::Receiver<Arc<Envelope>> {
-        todo!()
+        let Kind::Memory(memory) = &self.0;
+        memory.live.subscribe()
+    }
+}
+
+impl Memory {
+    fn consumers(&self) -> Vec<Arc<dyn Consumer>> {
+        self.consumers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

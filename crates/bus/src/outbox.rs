@@ -1,12 +1,201 @@
-//! The outbox.
-use db::{Migration, Tx};
-use kernel::{EventId, Result};
+//! The outbox: what is announced, saved with the change.
 
-use crate::Event;
-pub(crate) const MIGRATION: Migration = Migration { name: "bus_1_outbox", sql: "" };
-/// Announces it.
-pub async fn add<E: Event>(tx: &mut Tx, event: &E) -> Result<EventId> { add_traced(tx, event, None).await }
-/// Announces it as part of a trace.
-pub async fn add_traced<E: Event>(tx: &mut Tx, event: &E, traceparent: Option<String>) -> Result<EventId> { let _ = (tx, event, traceparent); todo!() }
+use db::{Migration, Tx, query, query_for};
+use kernel::{Error, EventId, Result, Time, Value};
+
+use crate::{Envelope, Event};
+
+pub(crate) const MIGRATION: Migration = Migration {
+    name: "bus_1_outbox",
+    // `due_at`: when it may next be claimed. Whoever claims it puts that off,
+    // and so does a failure.
+    sql: "
+        CREATE TABLE outbox (
+            id UUID NOT NULL PRIMARY KEY,
+            source TEXT NOT NULL,
+            topic TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            version BIGINT NOT NULL,
+            data TEXT NOT NULL,
+            traceparent TEXT,
+            added_at BIGINT NOT NULL,
+            due_at BIGINT NOT NULL,
+            attempts BIGINT NOT NULL,
+            last_error TEXT,
+            sent_at BIGINT
+        );
+        CREATE UNIQUE INDEX outbox_version ON outbox (subject, version, topic);
+        CREATE INDEX outbox_order ON outbox (subject, version, id) WHERE sent_at IS NULL;
+        CREATE INDEX outbox_due ON outbox (due_at, id) WHERE sent_at IS NULL;
+        CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
+    ",
+};
+
+/// The signal that says there is something to relay.
+pub(crate) const SIGNAL: &str = "outbox";
+
+/// Announces it with the change that `tx` saves. An entity announces a topic
+/// once per version: a second time is refused (conflict `event_repeated`).
+pub async fn add<E: Event>(tx: &mut Tx, event: &E) -> Result<EventId> {
+    add_traced(tx, event, None).await
+}
+
+/// Announces it as part of a trace (W3C `traceparent`).
+pub async fn add_traced<E: Event>(tx: &mut Tx, event: &E, traceparent: Option<String>) -> Result<EventId> {
+    let now = tx.world().now();
+    let id = EventId::new(tx.world());
+    let data = serde_json::to_string(event).map_err(Error::internal)?;
+    let (topic, entity, version) = (event.topic(), event.entity(), event.version());
+    let added = query(
+        "INSERT INTO outbox (id, source, topic, subject, version, data, traceparent, added_at, due_at, attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(E::SOURCE)
+    .bind(topic.as_str())
+    .bind(entity.as_str())
+    .bind(version)
+    .bind(data)
+    .bind(traceparent)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    if added == 0 {
+        let message = format!("{entity} has announced {topic} at version {version} before");
+        return Err(Error::conflict("event_repeated", message));
+    }
+    tx.signal(SIGNAL);
+    tracing::debug!(event.id = %id, event.topic = topic, event.subject = entity, "event saved");
+    Ok(id)
+}
+
 /// How many are not sent yet.
-pub async fn pending(tx: &mut Tx) -> Result<i64> { let _ = tx; todo!() }
+pub async fn pending(tx: &mut Tx) -> Result<i64> {
+    let (count,) = query("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL")
+        .fetch_one(tx)
+        .await?;
+    Ok(count)
+}
+
+/// A row on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub id: EventId,
+    source: String,
+    topic: String,
+    subject: String,
+    version: i64,
+    data: String,
+    traceparent: Option<String>,
+    added_at: Time,
+    pub attempts: u32,
+}
+
+db::from_row!(Outgoing {
+    id,
+    source,
+    topic,
+    subject,
+    version,
+    data,
+    traceparent,
+    added_at,
+    attempts
+});
+
+impl Outgoing {
+    pub fn envelope(self) -> Result<Envelope> {
+        Ok(Envelope {
+            id: self.id,
+            source: self.source,
+            topic: self.topic,
+            subject: self.subject,
+            version: self.version,
+            time: self.added_at,
+            traceparent: self.traceparent,
+            data: serde_json::from_str(&self.data).map_err(Error::internal)?,
+        })
+    }
+}
+
+/// Takes what is due, at most so many entities, and keeps others away from it
+/// until `until`. What is claimed is the earliest unsent event of an entity:
+/// who has that has the entity, because no later one is claimed before it is
+/// sent, whoever relays.
+pub(crate) async fn claim(tx: &mut Tx, until: Time, limit: i64) -> Result<Vec<Outgoing>> {
+    // Two forms: on PostgreSQL relays must step over each other's rows, and the
+    // list is picked once, whatever plan the update takes.
+    query_for(
+        "UPDATE outbox SET due_at = $2 WHERE id IN (
+             SELECT id FROM outbox head
+             WHERE sent_at IS NULL AND due_at <= $1 AND NOT EXISTS (
+                 SELECT 1 FROM outbox earlier
+                 WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
+                   AND (earlier.version, earlier.id) < (head.version, head.id))
+             ORDER BY due_at, id LIMIT $3)
+         RETURNING id, source, topic, subject, version, data, traceparent, added_at, attempts",
+        "WITH picked AS MATERIALIZED (
+             SELECT id FROM outbox head
+             WHERE sent_at IS NULL AND due_at <= $1 AND NOT EXISTS (
+                 SELECT 1 FROM outbox earlier
+                 WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
+                   AND (earlier.version, earlier.id) < (head.version, head.id))
+             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+         UPDATE outbox SET due_at = $2 FROM picked WHERE outbox.id = picked.id
+         RETURNING outbox.id, source, topic, subject, version, data, traceparent, added_at, attempts",
+    )
+    .bind(tx.world().now())
+    .bind(until)
+    .bind(limit)
+    .fetch_all(tx)
+    .await
+}
+
+/// The events that follow those claimed, of the same entities, in order.
+pub(crate) async fn followers(tx: &mut Tx, heads: &[Outgoing], limit: i64) -> Result<Vec<Outgoing>> {
+    let subjects = Value::Texts(heads.iter().map(|head| head.subject.clone()).collect());
+    let ids = Value::Uuids(heads.iter().map(|head| head.id.uuid()).collect());
+    // Two forms, because each engine takes a list in its own way.
+    query_for(
+        "SELECT id, source, topic, subject, version, data, traceparent, added_at, attempts FROM outbox
+         WHERE sent_at IS NULL AND subject IN (SELECT value FROM json_each($1))
+           AND id NOT IN (SELECT unhex(value) FROM json_each($2))
+         ORDER BY subject, version, id LIMIT $3",
+        "SELECT id, source, topic, subject, version, data, traceparent, added_at, attempts FROM outbox
+         WHERE sent_at IS NULL AND subject = ANY ($1) AND id <> ALL ($2)
+         ORDER BY subject, version, id LIMIT $3",
+    )
+    .bind(subjects)
+    .bind(ids)
+    .bind(limit)
+    .fetch_all(tx)
+    .await
+}
+
+/// Marks them sent: every consumer has committed its effect.
+pub(crate) async fn mark_sent(tx: &mut Tx, ids: &[EventId]) -> Result<u64> {
+    // Two forms, because each engine takes a list in its own way.
+    query_for(
+        "UPDATE outbox SET sent_at = $2
+         WHERE sent_at IS NULL AND id IN (SELECT unhex(value) FROM json_each($1))",
+        "UPDATE outbox SET sent_at = $2 WHERE sent_at IS NULL AND id = ANY ($1)",
+    )
+    .bind(Value::Uuids(ids.iter().map(|id| id.uuid()).collect()))
+    .bind(tx.world().now())
+    .execute(tx)
+    .await
+}
+
+/// Puts one off that was not heard by all.
+pub(crate) async fn put_off(tx: &mut Tx, id: EventId, until: Time, error: &str) -> Result<()> {
+    query(
+        "UPDATE outbox SET due_at = $2, attempts = attempts + 1, last_error = $3
+         WHERE id = $1 AND sent_at IS NULL",
+    )
+    .bind(id)
+    .bind(until)
+    .bind(error)
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -13,25 +13,38 @@
 //! `read!` is a snapshot. Nothing may depend on it.) Where one picture of
 //! several tables is needed there is [`snapshot!`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
 mod gather;
 mod migrate;
+mod postgres;
 mod query;
 mod row;
+mod sqlite;
 mod transaction;
 
 pub use gather::Gather;
 pub use migrate::Migration;
 pub use query::{Query, query, query_for};
 pub use row::{FromRow, Row};
+pub use sqlite::{Disk, Step};
 pub use transaction::{Attempts, Mode, Tx};
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use kernel::{Result, Time, World};
 use tokio::sync::Notify;
 
+use crate::{error::Failure, postgres::Postgres, sqlite::Sqlite, transaction::Driver};
+
 /// Where a service keeps its tables.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Target {
     /// A SQLite file, made when it is missing.
     Sqlite {
@@ -49,6 +62,21 @@ pub enum Target {
     },
 }
 
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Sqlite { path } => f.debug_struct("Sqlite").field("path", path).finish(),
+            Target::Postgres {
+                schema, connections, ..
+            } => f
+                .debug_struct("Postgres")
+                .field("schema", schema)
+                .field("connections", connections)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
 /// Which of the two databases it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -60,54 +88,105 @@ pub enum Engine {
 
 /// The database of one service. Cheap to clone.
 #[derive(Clone)]
-pub struct Db {
+pub struct Db(Arc<Inner>);
+
+struct Inner {
     world: World,
+    driver: Kind,
+    signals: Mutex<HashMap<&'static str, Arc<Notify>>>,
+}
+
+enum Kind {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 impl Db {
     /// Opens it. On PostgreSQL this fails with `unavailable` when no
     /// connection can be had.
     pub async fn open(target: &Target, world: &World) -> Result<Db> {
-        let _ = target;
-        Ok(Db { world: world.clone() })
+        Db::open_on(target, world, Arc::new(sqlite::Plain)).await
+    }
+
+    /// Opens it, with SQLite on a disk made by a test.
+    pub async fn open_on(target: &Target, world: &World, disk: Arc<dyn Disk>) -> Result<Db> {
+        let driver = match target {
+            Target::Sqlite { path } => Kind::Sqlite(Sqlite::open(path, world, disk).await?),
+            Target::Postgres {
+                url,
+                schema,
+                connections,
+            } => Kind::Postgres(Postgres::open(url, schema, *connections, world).await?),
+        };
+        Ok(Db(Arc::new(Inner {
+            world: world.clone(),
+            driver,
+            signals: Mutex::default(),
+        })))
     }
 
     /// Which of the two databases it is.
     pub fn engine(&self) -> Engine {
-        todo!()
+        match self.0.driver {
+            Kind::Sqlite(_) => Engine::Sqlite,
+            Kind::Postgres(_) => Engine::Postgres,
+        }
     }
 
     /// The clock, chance and tasks it was given.
     pub fn world(&self) -> &World {
-        &self.world
+        &self.0.world
     }
 
     /// Brings the tables up to date: applies, in order, what was not applied
     /// yet, each in a transaction, one process at a time. Returns how many.
     /// Refuses (`migration_changed`) when an applied one has another text now.
     pub async fn migrate(&self, migrations: &[Migration]) -> Result<usize> {
-        let _ = migrations;
-        todo!()
+        migrate::migrate(self, migrations).await
     }
 
     /// Asks the database for its time: whether it answers.
     pub async fn time(&self) -> Result<Time> {
-        todo!()
+        // Each engine has its own clock, and no service asks for it.
+        let ask = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000";
+        let postgres = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
+        let (time,) = read!(self, async |tx| {
+            query_for(ask, postgres).fetch_one::<(Time,)>(tx).await
+        })?;
+        Ok(time)
     }
 
     /// Prepares a text without running it: whether this engine understands it.
     pub async fn check(&self, sql: &str) -> Result<()> {
-        let _ = sql;
-        todo!()
+        let outcome = match &self.0.driver {
+            Kind::Sqlite(sqlite) => sqlite.readers.check(sql).await,
+            Kind::Postgres(postgres) => postgres.check(sql).await,
+        };
+        outcome.map_err(|failure| failure.error)
     }
 
     /// A signal that [`Tx::signal`] raises when its transaction is committed.
-    /// A hint that something is there to be looked at, never a proof.
+    /// A hint that something is there to be looked at, never a proof. All who
+    /// wait are woken; with nobody waiting the next who does is not kept.
     pub fn signal(&self, name: &'static str) -> Arc<Notify> {
-        let _ = name;
-        todo!()
+        let mut signals = self.0.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.entry(name).or_default().clone()
     }
 
     /// Waits for what is under way and closes every connection.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        match &self.0.driver {
+            Kind::Sqlite(sqlite) => sqlite.close().await,
+            Kind::Postgres(postgres) => postgres.close().await,
+        }
+    }
+
+    async fn begin(&self, mode: Mode) -> Result<Tx, Failure> {
+        let driver = match (&self.0.driver, mode) {
+            (Kind::Sqlite(sqlite), Mode::Write) => Driver::Write(sqlite.writer.begin().await?),
+            (Kind::Sqlite(sqlite), _) => Driver::Look(sqlite.readers.begin().await?),
+            (Kind::Postgres(postgres), mode) => Driver::Postgres(postgres.begin(mode).await?),
+        };
+        Ok(Tx::new(self.clone(), driver))
+    }
 }

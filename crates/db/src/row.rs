@@ -1,23 +1,45 @@
 //! Reading rows.
 
-use kernel::{FromValue, Result};
+use kernel::{Error, FromValue, Result, ValueRef};
+
+use crate::{postgres, sqlite};
 
 /// A row of an answer.
-pub struct Row<'a> {
-    marker: std::marker::PhantomData<&'a ()>,
+pub struct Row<'a>(pub(crate) Driver<'a>);
+
+/// The row of whichever driver answered.
+pub(crate) enum Driver<'a> {
+    Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl Row<'_> {
     /// The column of that name.
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
-        let _ = (column, self.marker);
-        todo!()
+        let index = match self.0 {
+            Driver::Sqlite(row) => row.as_ref().column_index(column).ok(),
+            Driver::Postgres(row) => row.columns().iter().position(|c| c.name() == column),
+        };
+        let index = index.ok_or_else(|| Error::internal(format!("the answer has no column {column:?}")))?;
+        self.read(index, &column)
     }
 
     /// The column at that place, counted from 0.
     pub fn at<T: FromValue>(&self, index: usize) -> Result<T> {
-        let _ = index;
-        todo!()
+        self.read(index, &index)
+    }
+
+    fn read<T: FromValue>(&self, index: usize, name: &dyn std::fmt::Debug) -> Result<T> {
+        self.value(index)
+            .and_then(T::from_value)
+            .map_err(|cause| Error::internal(format!("column {name:?}: {cause}")))
+    }
+
+    fn value(&self, index: usize) -> Result<ValueRef<'_>, String> {
+        match self.0 {
+            Driver::Sqlite(row) => sqlite::read_value(row, index),
+            Driver::Postgres(row) => postgres::read_value(row, index),
+        }
     }
 }
 

@@ -12,8 +12,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attempt;
 mod audit;
+mod claim;
+mod leases;
 mod model;
+mod queue;
 mod runner;
 mod schedule;
 mod store;

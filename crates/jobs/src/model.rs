@@ -119,7 +119,17 @@ pub struct JobView {
 }
 
 db::from_row!(JobView {
-    id, name, queue, state, attempt, attempts, run_at, last_error, added_at, finished_at, progress,
+    id,
+    name,
+    queue,
+    state,
+    attempt,
+    attempts,
+    run_at,
+    last_error,
+    added_at,
+    finished_at,
+    progress,
 });
 
 #[cfg(test)]
@@ -135,7 +145,11 @@ mod tests {
         };
 
         for (attempt, seconds) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (4_000_000_000, 60)] {
-            assert_eq!(policy.wait(attempt), Duration::from_secs(seconds), "attempt {attempt}");
+            assert_eq!(
+                policy.wait(attempt),
+                Duration::from_secs(seconds),
+                "attempt {attempt}"
+            );
         }
     }
 }

@@ -10,7 +10,10 @@ use db::Tx;
 use kernel::{Error, JobId, Result, Time};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Job, store};
+use crate::{
+    Job,
+    claim::{self, Claimed},
+};
 
 /// Does one kind of job.
 #[async_trait]
@@ -39,7 +42,11 @@ pub enum Failure {
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
         let error = error.into();
-        if error.is_transient() { Failure::Retry(error) } else { Failure::Fatal(error) }
+        if error.is_transient() {
+            Failure::Retry(error)
+        } else {
+            Failure::Fatal(error)
+        }
     }
 }
 
@@ -65,19 +72,33 @@ pub struct Run {
 }
 
 impl Run {
+    pub(crate) fn of(job: &Claimed) -> Run {
+        Run {
+            id: job.id,
+            attempt: job.attempt,
+            last: job.attempt >= job.attempts,
+            added_at: job.added_at,
+            traceparent: job.traceparent.clone(),
+            token: job.token,
+            lease: Duration::from_micros(job.lease_micros.unsigned_abs()),
+            finished: AtomicBool::new(false),
+            lost: CancellationToken::new(),
+        }
+    }
+
     /// Fails (conflict `lease_lost`) unless this worker still holds the job;
     /// then nobody else can take it before the transaction ends. To be called
     /// inside the transaction of the effect.
     pub async fn fence(&self, tx: &mut Tx) -> Result<()> {
         let until = tx.world().now() + self.lease;
-        let held = store::renew(tx, self.id, self.token, until).await?;
+        let held = claim::renew(tx, self.id, self.token, until).await?;
         if held { Ok(()) } else { Err(self.lease_lost()) }
     }
 
     /// Marks the job done in the transaction of its effect; fails (conflict
     /// `lease_lost`) unless this worker still holds it.
     pub async fn finish(&self, tx: &mut Tx) -> Result<()> {
-        if !store::finish(tx, self.id, self.token).await? {
+        if !claim::finish(tx, self.id, self.token).await? {
             return Err(self.lease_lost());
         }
         self.finished.store(true, Ordering::Relaxed);
@@ -86,7 +107,7 @@ impl Run {
 
     /// Says how far it is, in percent.
     pub async fn progress(&self, tx: &mut Tx, percent: i64) -> Result<()> {
-        let noted = store::progress(tx, self.id, self.token, percent.clamp(0, 100)).await?;
+        let noted = claim::progress(tx, self.id, self.token, percent.clamp(0, 100)).await?;
         if noted { Ok(()) } else { Err(self.lease_lost()) }
     }
 

@@ -61,7 +61,11 @@ pub(super) fn accept<T: Kind>(found: &Found, rule: Option<Rule<T>>) -> Result<T,
     match T::read(found) {
         Some(value) if rule.as_ref().is_none_or(|rule| (rule.holds)(&value)) => Ok(value),
         _ => Err(Wrong {
-            found: if T::SECRET { "a value that is not shown".into() } else { found.shown() },
+            found: if T::SECRET {
+                "a value that is not shown".into()
+            } else {
+                found.shown()
+            },
             expected: expected(rule.as_ref()),
         }),
     }
@@ -72,7 +76,7 @@ pub(super) fn accept<T: Kind>(found: &Found, rule: Option<Rule<T>>) -> Result<T,
 /// `Default`, and `keys()`, the list of what can be set.
 macro_rules! settings {
     ($(
-        $(#[doc = $section_says:literal])*
+        #[doc = $section_says:literal]
         $section:ident: $Section:ident { $(
             $(#[doc = $says:literal])*
             $key:ident: $Type:ty = $default:expr $(, $rule:expr)?;
@@ -81,11 +85,11 @@ macro_rules! settings {
         /// Every setting, each with a value that was found right.
         #[derive(Clone, Debug, Default)]
         pub struct Config {
-            $( $(#[doc = $section_says])* pub $section: $Section, )*
+            $( #[doc = $section_says] pub $section: $Section, )*
         }
 
         $(
-            $(#[doc = $section_says])*
+            #[doc = $section_says]
             #[derive(Clone, Debug)]
             pub struct $Section {
                 $( $(#[doc = $says])* pub $key: $Type, )*
@@ -103,7 +107,7 @@ macro_rules! settings {
             vec![$( $( Key {
                 name: concat!(stringify!($section), ".", stringify!($key)),
                 says: concat!($($says),*).trim().to_owned(),
-                section_says: concat!($($section_says),*).trim().to_owned(),
+                section_says: $section_says.trim().to_owned(),
                 secret: <$Type as Kind>::SECRET,
                 expected: $crate::config::declare::expected::<$Type>(settings!(@rule $($rule)?).as_ref()),
                 show: |config| config.$section.$key.show(),

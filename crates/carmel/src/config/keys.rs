@@ -2,12 +2,12 @@
 //! loader, `carmel config print`, the reference page and the sample file all
 //! come from this list.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kernel::{Currency, words};
 
 use super::{
-    declare::{Key, Wrong, accept, settings},
+    declare::{Key, accept, settings},
     kind::{
         Kind, folder, levels, long_or_empty, mail_address, networks, not_empty, origins, url_or_empty, within,
     },
@@ -109,8 +109,8 @@ settings! {
 
     /// Which orders a person looks at before they are paid.
     screening: Screening {
-        /// Orders above this total, in minor units of the currency (100000 is 1,000.00 EUR), are reviewed.
-        review_above: i64 = 100_000, within(0..=1_000_000_000_000);
+        /// Orders above this total, in whole units of their currency (1000 is 1,000.00 EUR), are reviewed.
+        review_above: i64 = 1_000, within(0..=1_000_000_000_000);
         /// A customer's orders beyond this many in an hour are reviewed.
         orders_per_hour: u32 = 20, within(1..=1_000_000);
     }
@@ -189,6 +189,14 @@ words! {
 }
 
 impl Config {
+    /// Where mails go when there is no mail server.
+    pub fn mail_folder(&self) -> PathBuf {
+        match self.mail.folder.as_os_str().is_empty() {
+            true => self.data.folder.join("mail"),
+            false => self.mail.folder.clone(),
+        }
+    }
+
     /// What two or more keys must be together, once each is right alone: the
     /// key at fault and what is wrong.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
@@ -203,7 +211,8 @@ impl Config {
         if !self.payments.sandbox_url.is_empty() && self.payments.webhook_secret.is_empty() {
             found.push((
                 "payments.webhook_secret",
-                "is empty; what the sandbox at payments.sandbox_url signs its webhooks with would be right".into(),
+                "is empty; what the sandbox at payments.sandbox_url signs its webhooks with would be right"
+                    .into(),
             ));
         }
         found
@@ -224,22 +233,6 @@ impl Database {
             _ => &self.url,
         };
         [own, &self.url].into_iter().find(|url| !url.is_empty())
-    }
-
-    /// How many connections the transactions of one service may use. PostgreSQL
-    /// allows 100 in all unless told otherwise, and six services share them.
-    pub fn connections_on(&self, cores: usize) -> usize {
-        match self.connections {
-            0 => (2 * cores).clamp(4, 10),
-            set => set as usize,
-        }
-    }
-}
-
-impl Mail {
-    /// Where mails go when there is no mail server.
-    pub fn folder_in(&self, data: &Path) -> PathBuf {
-        if self.folder.as_os_str().is_empty() { data.join("mail") } else { self.folder.clone() }
     }
 }
 

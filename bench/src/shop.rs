@@ -1,0 +1,192 @@
+//! The plan of a run: which stacks, in turns, under which loads.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    fill::{Filled, fill},
+    load::{Ask, Load, busy},
+    stacks::{Kind, Stack},
+    table::Table,
+};
+
+/// How a run goes.
+#[derive(clap::Args)]
+pub struct Plan {
+    /// The program to measure; build it with `cargo build --release`.
+    #[arg(long, default_value = "target/release/carmel")]
+    pub carmel: PathBuf,
+    /// Where the Express stack is; `npm install` it first.
+    #[arg(long, default_value = "bench/express")]
+    pub express: PathBuf,
+    /// Which stacks.
+    #[arg(long, value_delimiter = ',', default_value = "embedded,postgres,express")]
+    pub only: Vec<Kind>,
+    /// How often each stack has its turn.
+    #[arg(long, default_value_t = 5)]
+    pub turns: usize,
+    /// How long each load lasts.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// How many connections ask at once.
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    /// Threads of the load itself.
+    #[arg(long, default_value_t = 1)]
+    pub load_threads: usize,
+    /// Distinct customers, each with a token.
+    #[arg(long, default_value_t = 3000)]
+    pub customers: usize,
+    /// Distinct products, each with stock.
+    #[arg(long, default_value_t = 1000)]
+    pub products: usize,
+    /// Processes of the Express stack.
+    #[arg(long, default_value_t = 1)]
+    pub express_processes: usize,
+    /// The Express stack without Redis: no cache, orders finished in place.
+    #[arg(long)]
+    pub without_redis: bool,
+    /// A setting of Carmel: `CARMEL_JOBS_CONCURRENCY=64`. May be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// Runs it and prints a table.
+pub async fn run(plan: &Plan) {
+    let began = Instant::now();
+    let mut table = Table::default();
+    for turn in 1..=plan.turns {
+        for kind in &plan.only {
+            eprintln!("turn {turn} of {}: {kind}", plan.turns);
+            take_turn(plan, *kind, &mut table).await;
+        }
+    }
+    println!(
+        "{} turns, {} s per load, {} connections, {} customers, {} products; median (least–most); {:?} in all\n",
+        plan.turns,
+        plan.seconds,
+        plan.connections,
+        plan.customers,
+        plan.products,
+        Duration::from_secs(began.elapsed().as_secs()),
+    );
+    println!("{table}");
+}
+
+async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
+    let mut stack = Stack::start(plan, kind).await;
+    let filled = fill(plan, &stack).await;
+    table.add("memory when filled, MB", kind, stack.memory_mb());
+    let address = stack.restart_cold().await;
+    let load = Load {
+        address,
+        connections: plan.connections,
+        span: Duration::from_secs(plan.seconds),
+    };
+
+    let users: Vec<Ask> = filled
+        .customers
+        .iter()
+        .map(|customer| Ask::get(&customer.path, &customer.token))
+        .collect();
+    let (cold, _) = measured(
+        table,
+        kind,
+        "GET /users/:id, each once, cold",
+        &stack,
+        load.once(&users),
+    )
+    .await;
+    report(&cold, kind);
+    measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
+    let products: Vec<Ask> = filled
+        .products
+        .iter()
+        .map(|product| Ask::get(&product.path, ""))
+        .collect();
+    measured(table, kind, "GET /products/:id", &stack, load.repeat(&products)).await;
+
+    let began = Instant::now();
+    let orders = |count: u64| order(kind, &filled, count);
+    let (placed, _) = measured(table, kind, "POST /orders", &stack, load.made(&orders)).await;
+    let seen: Vec<Ask> = stack.some_orders(&filled).await;
+    wait_until_settled(&stack, &filled).await;
+    let settled = placed.answers as f64 / began.elapsed().as_secs_f64();
+    table.add("orders settled per second", kind, settled);
+    measured(table, kind, "GET /orders/:id", &stack, load.repeat(&seen)).await;
+    table.add("memory at the end, MB", kind, stack.memory_mb());
+    stack.check(&filled).await;
+}
+
+/// Runs one load; notes its rate and how busy everybody was.
+async fn measured(
+    table: &mut Table,
+    kind: Kind,
+    what: &'static str,
+    stack: &Stack<'_>,
+    load: impl Future<Output = crate::load::Outcome>,
+) -> (crate::load::Outcome, ()) {
+    let (me, server, began) = (busy(std::process::id()), stack.busy(), Instant::now());
+    let outcome = load.await;
+    let span = began.elapsed().as_secs_f64();
+    let share = |busy: f64| busy / span * 100.0;
+    eprintln!(
+        "  {what:32} {:8.0}/s   p50 {:6.2} ms  p99 {:6.2} ms   server {:3.0} % of a core, load {:3.0} %",
+        outcome.rate(),
+        outcome.percentile(0.50),
+        outcome.percentile(0.99),
+        share(stack.busy() - server),
+        share(busy(std::process::id()) - me),
+    );
+    report(&outcome, kind);
+    table.add(what, kind, outcome.rate());
+    (outcome, ())
+}
+
+/// A figure with failures in it is none.
+fn report(outcome: &crate::load::Outcome, kind: Kind) {
+    assert!(
+        outcome.answers > 0,
+        "{kind} answered nothing: {:?}",
+        outcome.failures
+    );
+    if !outcome.failures.is_empty() {
+        eprintln!("  !! {kind} failed: {:?}", outcome.failures);
+    }
+}
+
+/// The order with this number: customers and products in turn, so that each
+/// customer buys something else each time.
+fn order(kind: Kind, filled: &Filled, count: u64) -> Ask {
+    let customer = &filled.customers[count as usize % filled.customers.len()];
+    let product = &filled.products
+        [(count as usize * 7 + count as usize / filled.customers.len()) % filled.products.len()];
+    match kind {
+        Kind::Express => {
+            let body = format!(
+                r#"{{"userId":{},"sku":"{}","quantity":1}}"#,
+                customer.id, product.sku
+            );
+            Ask::post("/orders", body)
+        }
+        Kind::Embedded | Kind::Postgres => {
+            let body = format!(
+                r#"{{"lines":[{{"sku":"{}","quantity":1}}],"payment":{{"token":"tok_success"}},"address":{{"name":"Ann Example","line1":"1 Harbour Street","city":"Hamburg","postal_code":"20095","country":"DE"}}}}"#,
+                product.sku
+            );
+            Ask::post("/orders", body)
+                .signed(&customer.token)
+                .keyed(&format!("{}-{count}", customer.id))
+        }
+    }
+}
+
+async fn wait_until_settled(stack: &Stack<'_>, filled: &Filled) {
+    let until = Instant::now() + Duration::from_secs(120);
+    while !stack.is_settled(filled).await {
+        assert!(Instant::now() < until, "orders do not settle");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,131 @@
+//! What was measured, as a table in Markdown.
+
+use std::fmt;
+
+use crate::stacks::Kind;
+
+/// Figures by what they are of and by stack, in the order they first came.
+#[derive(Default)]
+pub struct Table {
+    rows: Vec<(&'static str, Vec<(Kind, Vec<f64>)>)>,
+}
+
+impl Table {
+    /// One more figure.
+    pub fn add(&mut self, what: &'static str, kind: Kind, figure: f64) {
+        let row = match self.rows.iter().position(|(name, _)| *name == what) {
+            Some(row) => row,
+            None => {
+                self.rows.push((what, Vec::new()));
+                self.rows.len() - 1
+            }
+        };
+        let cells = &mut self.rows[row].1;
+        match cells.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, figures)) => figures.push(figure),
+            None => cells.push((kind, vec![figure])),
+        }
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.rows
+            .first()
+            .map(|(_, cells)| cells.iter().map(|(kind, _)| *kind).collect())
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.kinds();
+        write!(f, "| |")?;
+        kinds.iter().try_for_each(|kind| write!(f, " {kind} |"))?;
+        let compared = |kind: &&Kind| kinds.contains(&Kind::Express) && **kind != Kind::Express;
+        kinds
+            .iter()
+            .filter(compared)
+            .try_for_each(|kind| write!(f, " {kind} : Express |"))?;
+        writeln!(f)?;
+        write!(f, "|---|")?;
+        (0..kinds.len() + kinds.iter().filter(compared).count()).try_for_each(|_| write!(f, "---:|"))?;
+        writeln!(f)?;
+        for (what, cells) in &self.rows {
+            let figures = |kind: Kind| {
+                cells
+                    .iter()
+                    .find(|(other, _)| *other == kind)
+                    .map(|(_, figures)| figures)
+            };
+            write!(f, "| {what} |")?;
+            for kind in &kinds {
+                match figures(*kind) {
+                    Some(figures) => write!(f, " {} |", spread(figures))?,
+                    None => write!(f, " – |")?,
+                }
+            }
+            for kind in kinds.iter().filter(compared) {
+                match (figures(*kind), figures(Kind::Express)) {
+                    (Some(ours), Some(theirs)) => write!(f, " {:.1} |", median(ours) / median(theirs))?,
+                    _ => write!(f, " – |")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
+
+fn spread(figures: &[f64]) -> String {
+    let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = figures.iter().copied().fold(0.0, f64::max);
+    format!(
+        "{} ({}–{})",
+        grouped(median(figures)),
+        grouped(least),
+        grouped(most)
+    )
+}
+
+/// `12,345`
+fn grouped(figure: f64) -> String {
+    let digits = format!("{figure:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_medians_ranges_and_ratios() {
+        let mut table = Table::default();
+        for figure in [1000.0, 3000.0, 2000.0] {
+            table.add("reads", Kind::Embedded, figure);
+        }
+        table.add("reads", Kind::Express, 500.0);
+
+        assert_eq!(
+            table.to_string(),
+            "| | Carmel, SQLite | Express | Carmel, SQLite : Express |\n|---|---:|---:|---:|\n\
+             | reads | 2,000 (1,000–3,000) | 500 (500–500) | 4.0 |\n"
+        );
+    }
+}

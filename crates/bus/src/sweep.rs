@@ -1,0 +1,81 @@
+//! Clears away what was sent or heard long ago, and measures how far the relay
+//! is behind.
+
+use std::time::Duration;
+
+use db::{Db, Tx, query};
+use kernel::{Result, Time};
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(15);
+/// How long an event can be looked at after it was sent, and how long a
+/// consumer knows what it has heard. One that somebody refuses for longer may
+/// be heard by the others again; the audit speaks up long before.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How many rows one transaction deletes, so that it holds nobody up.
+const BATCH: i64 = 1000;
+
+/// Sweeps now and then, for ever.
+pub(crate) async fn forever(service: &'static str, db: &Db) {
+    loop {
+        db.world().sleep(db.world().jitter(EVERY)).await;
+        if let Err(error) = sweep(db).await {
+            tracing::warn!(service, error = error.chain(), "old events were not swept");
+        }
+        match oldest(db).await {
+            Ok(oldest) => {
+                let lag = oldest.map_or(Duration::ZERO, |oldest| db.world().now().since(oldest));
+                metrics::gauge!("outbox_lag_seconds", "service" => service).set(lag.as_secs_f64());
+            }
+            Err(error) => tracing::warn!(
+                service,
+                error = error.chain(),
+                "the oldest event was not looked up"
+            ),
+        }
+    }
+}
+
+async fn sweep(db: &Db) -> Result<()> {
+    let before = db.world().now() - KEEP;
+    loop {
+        let deleted = db::write!(db, async |tx| {
+            Ok::<_, kernel::Error>(delete_sent(tx, before).await? + delete_heard(tx, before).await?)
+        })?;
+        if deleted < BATCH as u64 {
+            return Ok(());
+        }
+    }
+}
+
+async fn delete_sent(tx: &mut Tx, before: Time) -> Result<u64> {
+    query(
+        "DELETE FROM outbox WHERE id IN (
+             SELECT id FROM outbox WHERE sent_at < $1 ORDER BY sent_at LIMIT $2)",
+    )
+    .bind(before)
+    .bind(BATCH)
+    .execute(tx)
+    .await
+}
+
+async fn delete_heard(tx: &mut Tx, before: Time) -> Result<u64> {
+    query(
+        "DELETE FROM inbox WHERE (consumer, event_id) IN (
+             SELECT consumer, event_id FROM inbox WHERE heard_at < $1 ORDER BY heard_at LIMIT $2)",
+    )
+    .bind(before)
+    .bind(BATCH)
+    .execute(tx)
+    .await
+}
+
+/// When the oldest event that is not sent was saved.
+async fn oldest(db: &Db) -> Result<Option<Time>> {
+    let (oldest,) = db::read!(db, async |tx| {
+        query("SELECT MIN(added_at) FROM outbox WHERE sent_at IS NULL")
+            .fetch_one(tx)
+            .await
+    })?;
+    Ok(oldest)
+}

@@ -1,0 +1,118 @@
+//! The order of an entity, and who waits for whom.
+
+use std::time::Duration;
+
+use kernel::Result;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    both_databases,
+    world::{Clerk, Sold, TestDb},
+};
+
+both_databases!(
+    the_events_of_an_entity_are_heard_in_the_order_of_its_versions,
+    a_refused_event_holds_up_its_own_entity_only,
+    many_events_of_one_entity_are_heard_in_order,
+    two_relays_keep_the_order_and_tell_once,
+);
+
+async fn the_events_of_an_entity_are_heard_in_the_order_of_its_versions(test: TestDb) {
+    let bus = test.bus();
+    bus.subscribe(Clerk::new("office.books", &test.office));
+    // Not in the order in which they were saved.
+    for version in [3, 1, 2] {
+        test.announce("mug", version).await;
+    }
+
+    bus.relay_once("shop", &test.shop).await.unwrap();
+
+    assert_eq!(test.effects("office.books", "mug").await, [1, 2, 3]);
+}
+
+async fn a_refused_event_holds_up_its_own_entity_only(test: TestDb) {
+    let bus = test.bus();
+    let books = Clerk::new("office.books", &test.office);
+    bus.subscribe(books.clone());
+    books.refuse("mug", 1);
+    for version in 1..=2 {
+        for subject in ["cup", "mug", "pot"] {
+            test.announce(subject, version).await;
+        }
+    }
+
+    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(4));
+    assert_eq!(test.effects("office.books", "cup").await, [1, 2]);
+    assert_eq!(test.effects("office.books", "pot").await, [1, 2]);
+    assert!(test.effects("office.books", "mug").await.is_empty());
+
+    // Later ones of the mug come behind, even when the ink is wet again.
+    books.accept_all();
+    test.announce("mug", 3).await;
+    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(0), "the mug waits");
+    test.clock.forward(Duration::from_secs(2));
+    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(3));
+    assert_eq!(test.effects("office.books", "mug").await, [1, 2, 3]);
+}
+
+async fn many_events_of_one_entity_are_heard_in_order(test: TestDb) {
+    let bus = test.bus();
+    bus.subscribe(Clerk::new("office.books", &test.office));
+    let saved: Result<()> = db::write!(test.shop, async |tx| {
+        for version in 1..=700 {
+            bus::outbox::add(
+                tx,
+                &Sold {
+                    subject: "mug".into(),
+                    version,
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    });
+    saved.unwrap();
+
+    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(700));
+
+    assert_eq!(
+        test.effects("office.books", "mug").await,
+        (1..=700).collect::<Vec<_>>()
+    );
+}
+
+async fn two_relays_keep_the_order_and_tell_once(test: TestDb) {
+    let stop = CancellationToken::new();
+    let mut running = Vec::new();
+    for _ in 0..2 {
+        let db = test.other_process().await;
+        let bus = test.bus();
+        bus.subscribe(Clerk::new("office.books", &test.office));
+        let stop = stop.clone();
+        running.push(tokio::spawn(async move { bus.relay("shop", db, stop).await }));
+    }
+
+    for version in 1..=30 {
+        for subject in ["cup", "mug", "pot"] {
+            test.announce(subject, version).await;
+        }
+        if version % 5 == 0 {
+            test.clock.forward(Duration::from_millis(1100)); // both poll
+        }
+    }
+    test.clock.forward(Duration::from_millis(1100));
+    test.until("all are sent", async || test.pending().await == 0)
+        .await;
+    stop.cancel();
+    for relay in running {
+        relay.await.unwrap();
+    }
+
+    for subject in ["cup", "mug", "pot"] {
+        assert_eq!(
+            test.effects("office.books", subject).await,
+            (1..=30).collect::<Vec<_>>(),
+            "{subject}"
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! The settings: one [`Config`] with a default and a sentence for every key.
+//! They come from `carmel.toml`, the environment (`.env` fills its gaps) and
+//! flags, each overriding the one before. A wrong or unknown key stops the
+//! start; all that is wrong is said at once, with where it stands and what
+//! would be right.
+
+mod command;
+mod declare;
+mod file;
+mod keys;
+mod kind;
+mod load;
+mod origin;
+mod reference;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+pub use command::{ConfigCommand, run};
+pub use keys::*;
+pub use load::{Flags, Loaded, load};
+pub use secret::Secret;

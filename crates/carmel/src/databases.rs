@@ -1,0 +1,76 @@
+//! Where each service keeps its tables.
+
+use std::path::Path;
+
+use db::{Db, Migration, Target};
+use kernel::{Result, World};
+
+use crate::config::Config;
+
+/// The services that have tables, in the order they are opened.
+pub const SERVICES: &[&str] = &[
+    "users",
+    "catalog",
+    "inventory",
+    "orders",
+    "payments",
+    "notifications",
+];
+
+/// The tables of a service: a file `data/<service>.db`, or the schema
+/// `<service>` of a PostgreSQL database.
+pub fn target(config: &Config, service: &str) -> Target {
+    match config.database.url_of(service) {
+        None => Target::Sqlite {
+            path: config.data.folder.join(format!("{service}.db")),
+        },
+        Some(url) => Target::Postgres {
+            url: url.expose().to_owned(),
+            schema: service.to_owned(),
+            connections: connections(config),
+        },
+    }
+}
+
+/// Opens the tables of a service and brings them up to date.
+pub async fn open(config: &Config, world: &World, service: &str, migrations: &[Migration]) -> Result<Db> {
+    let target = target(config, service);
+    if let Target::Sqlite { path } = &target {
+        make_folder(path.parent().unwrap_or(Path::new(".")))?;
+    }
+    let db = Db::open(&target, world).await?;
+    db.migrate(migrations).await?;
+    Ok(db)
+}
+
+/// What the migrations of a service are.
+pub fn migrations(service: &str) -> Vec<Migration> {
+    match service {
+        "users" => users::migrations(),
+        "catalog" => catalog::migrations(),
+        "inventory" => inventory::migrations(),
+        "orders" => orders::migrations(),
+        "payments" => payments::migrations(),
+        "notifications" => notifications::migrations(),
+        _ => unreachable!("{service} is none of SERVICES"),
+    }
+}
+
+/// Twice the cores, from 4 to 10, unless the settings say otherwise: six
+/// services then stay below the hundred connections a PostgreSQL has by default.
+fn connections(config: &Config) -> usize {
+    match config.database.connections {
+        0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).clamp(4, 10),
+        chosen => chosen as usize,
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let message = format!(
+            "the folder {} (data.folder) cannot be made: {error}",
+            folder.display()
+        );
+        kernel::Error::new(kernel::Kind::Invalid, "data_folder", message)
+    })
+}

@@ -1,0 +1,231 @@
+//! The program: its commands, its settings, and the one place ([`shop`]) that
+//! decides which service runs where.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod audit;
+pub mod config;
+mod databases;
+mod prepare;
+pub mod sample;
+mod serve;
+mod settings;
+pub mod shop;
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use kernel::{Error, Kind, Result, World};
+
+use crate::{
+    config::{Config, LogFormat},
+    shop::Shop,
+};
+
+/// A commerce backend: one program on a laptop, a fleet on Black Friday.
+#[derive(Parser)]
+#[command(name = "carmel", version)]
+struct Arguments {
+    #[command(flatten)]
+    flags: config::Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Runs the shop: every service and its workers, until SIGTERM or Ctrl-C.
+    Serve {
+        /// Fills the shop with sample data first, if it is empty.
+        #[arg(long)]
+        sample: bool,
+    },
+    /// Brings the tables up to date and ends.
+    Migrate,
+    /// Fills an empty shop with sample data and ends.
+    Sample,
+    /// Looks after administrators.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Checks every invariant of the shop; exit status 1 when one is broken.
+    Audit {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at the settings without starting anything.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Prints the description of the API (OpenAPI 3.1).
+    Openapi,
+    /// What the project's own checks need.
+    #[command(subcommand, hide = true)]
+    Internal(InternalCommand),
+}
+
+#[derive(clap::Subcommand)]
+enum AdminCommand {
+    /// Makes an administrator, or makes an account one. The password is read
+    /// from standard input, or made and printed once when that is a terminal.
+    Create {
+        /// The address to sign in with.
+        #[arg(long)]
+        email: String,
+        /// What to call the administrator.
+        #[arg(long, default_value = "Administrator")]
+        name: String,
+    },
+}
+
+#[derive(clap::Subcommand)]
+enum InternalCommand {
+    /// Prepares every SQL text listed in a JSON file, on an empty shop.
+    PrepareSql { file: PathBuf },
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Config(command) = &arguments.command {
+        return config::run(command, &arguments.flags);
+    }
+    let loaded = match config::load(&arguments.flags) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = start_log(&loaded.config).and_then(|()| {
+        loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::internal)?;
+        runtime.block_on(execute(arguments.command, loaded.config, World::real()))
+    });
+    outcome.unwrap_or_else(|error| {
+        eprintln!("carmel: {}", error.chain());
+        ExitCode::FAILURE
+    })
+}
+
+async fn execute(command: Command, config: Config, world: World) -> Result<ExitCode> {
+    match command {
+        Command::Serve { sample } => serve::serve(config, world, sample).await?,
+        Command::Migrate => {
+            for service in databases::SERVICES {
+                let db = databases::open(&config, &world, service, &databases::migrations(service)).await?;
+                db.close().await;
+            }
+            println!(
+                "the tables of {} services are up to date",
+                databases::SERVICES.len()
+            );
+        }
+        Command::Sample => {
+            let shop = Shop::open(&config, &world).await?;
+            match sample::fill(&shop, &config).await? {
+                Some(filled) => serve::say_filled(&filled),
+                None => println!("there is something in the shop already: nothing was touched"),
+            }
+            shop.close().await;
+        }
+        Command::Admin(AdminCommand::Create { email, name }) => {
+            create_admin(&config, &world, &email, &name).await?
+        }
+        Command::Audit { json } => return audited(&config, &world, json).await,
+        Command::Openapi => {
+            let shop = shop_in_nowhere(&config, &world).await?;
+            println!("{}", shop.api().to_pretty_json().map_err(Error::internal)?);
+        }
+        Command::Internal(InternalCommand::PrepareSql { file }) => {
+            return Ok(match prepare::prepare(&config, &world, &file).await? {
+                Ok(count) => {
+                    println!("{count} SQL texts were prepared");
+                    ExitCode::SUCCESS
+                }
+                Err(refused) => {
+                    refused.iter().for_each(|line| eprintln!("{line}"));
+                    ExitCode::FAILURE
+                }
+            });
+        }
+        Command::Config(_) => unreachable!("handled before the settings were loaded"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create_admin(config: &Config, world: &World, email: &str, name: &str) -> Result<()> {
+    let stdin = std::io::stdin();
+    let (password, made) = if stdin.is_terminal() {
+        (sample::new_password(world), true)
+    } else {
+        let mut line = String::new();
+        stdin.read_line(&mut line).map_err(Error::internal)?;
+        (line.trim_end_matches(['\r', '\n']).to_owned(), false)
+    };
+    let shop = Shop::open(config, world).await?;
+    let is_new = sample::make_admin(&shop, email, name, &password).await?;
+    shop.close().await;
+    println!(
+        "{email} {}",
+        if is_new {
+            "is a new administrator"
+        } else {
+            "is an administrator now, with a new password"
+        }
+    );
+    if made {
+        println!("password: {password}   (shown this once)");
+    }
+    Ok(())
+}
+
+async fn audited(config: &Config, world: &World, json: bool) -> Result<ExitCode> {
+    let shop = Shop::open(config, world).await?;
+    let report = audit::audit(&shop).await?;
+    shop.close().await;
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&report).map_err(Error::internal)?
+        );
+    } else {
+        report
+            .looked_at
+            .iter()
+            .for_each(|line| println!("looked at {line}"));
+        report.breaches.iter().for_each(|line| println!("BREACH {line}"));
+        println!("{} breaches", report.breaches.len());
+    }
+    Ok(if report.breaches.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A shop in a folder that is gone afterwards, for what needs none of its data.
+async fn shop_in_nowhere(config: &Config, world: &World) -> Result<Shop> {
+    let folder = std::env::temp_dir().join(format!("carmel-{}", world.uuid_v7()));
+    let mut config = Config {
+        database: config::Database::default(),
+        ..config.clone()
+    };
+    config.data.folder.clone_from(&folder);
+    let shop = Shop::open(&config, world).await;
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        tracing::warn!(%error, folder = %folder.display(), "a temporary folder stays");
+    }
+    shop
+}
+
+fn start_log(config: &Config) -> Result<()> {
+    let pretty = match config.log.format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+    };
+    web::telemetry::init(&config.log.level, pretty)
+        .map_err(|error| Error::new(Kind::Invalid, "log_level", format!("log.level: {error}")))
+}

@@ -1,0 +1,162 @@
+//! What can be done: ask, decide, save.
+
+mod categories;
+mod products;
+mod variants;
+
+use std::sync::Arc;
+
+use contracts::{
+    catalog::{self as contract, Priced},
+    inventory::{Inventory, Level, Levels},
+};
+use db::{Db, Gather};
+use futures::future::try_join_all;
+use kernel::{Error, ProductId, Result, Sku};
+
+use crate::{
+    Needs,
+    model::{Full, ProductError, Slug},
+    remembered::Remembered,
+    store,
+};
+
+pub use categories::ChangeCategory;
+pub use products::{ChangeProduct, Search};
+pub use variants::ChangeVariant;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Catalog {
+    pub(crate) db: Db,
+    inventory: Option<Arc<dyn Inventory>>,
+    products: Remembered<ProductId, Arc<Full>>,
+    prices: Remembered<Sku, Priced>,
+    product_reads: Gather<ProductId, Option<Full>>,
+    price_reads: Gather<Sku, Option<Priced>>,
+}
+
+/// How many products, and how many prices, are remembered.
+const REMEMBERED: u64 = 50_000;
+/// How many reads become one statement.
+const GATHERED: usize = 64;
+/// How many prices may be asked for at once.
+const MOST_PRICES: usize = 100;
+
+impl Catalog {
+    /// The service on its tables, which must be migrated.
+    pub fn new(needs: Needs) -> Catalog {
+        let Needs {
+            db,
+            inventory,
+            settings,
+        } = needs;
+        Catalog {
+            products: Remembered::new(db.world(), REMEMBERED, settings.remember),
+            prices: Remembered::new(db.world(), REMEMBERED, settings.remember),
+            product_reads: product_reads(&db),
+            price_reads: price_reads(&db),
+            inventory,
+            db,
+        }
+    }
+
+    /// A product, as it is or was remembered; in this process never older than
+    /// a change that was answered.
+    pub async fn find(&self, id: ProductId) -> Result<Option<Arc<Full>>> {
+        let read = async { Ok(self.product_reads.call(id).await?.map(Arc::new)) };
+        self.products.get(&id, read).await
+    }
+
+    /// The product with this slug.
+    pub async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Full>>> {
+        let found: Result<Option<ProductId>> =
+            db::read!(self.db, async |tx| { store::find_by_slug(tx, slug).await });
+        match found? {
+            Some(id) => self.find(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// How much there is of the variants of a product; nothing when that
+    /// cannot be learnt now, because the product can still be shown.
+    pub async fn levels(&self, full: &Full) -> Option<Vec<Level>> {
+        let inventory = self.inventory.as_ref()?;
+        let skus: Vec<Sku> = full.variants.iter().map(|variant| variant.sku.clone()).collect();
+        if skus.is_empty() {
+            return Some(Vec::new());
+        }
+        match inventory.levels(Levels { skus }).await {
+            Ok(levels) => Some(levels),
+            Err(error) => {
+                tracing::warn!(product.id = %full.product.id, error = error.chain(), "a product is shown without its stock");
+                None
+            }
+        }
+    }
+
+    /// Forgets what was remembered of a product and its prices. Variants are
+    /// never removed, so its SKUs after a change are all that it ever had.
+    pub(crate) fn changed<'a>(&self, id: ProductId, skus: impl IntoIterator<Item = &'a Sku>) {
+        self.products.changed(&id);
+        for sku in skus {
+            self.prices.changed(sku);
+        }
+    }
+
+    fn changed_full(&self, full: &Full) {
+        self.changed(full.product.id, full.variants.iter().map(|variant| &variant.sku));
+    }
+}
+
+#[rpc::async_trait]
+impl contract::Catalog for Catalog {
+    async fn prices(&self, ask: contract::Prices) -> Result<Vec<Priced>> {
+        if ask.skus.len() > MOST_PRICES {
+            let message = format!(
+                "at most {MOST_PRICES} prices are told at once, not {}",
+                ask.skus.len()
+            );
+            return Err(Error::invalid("too_many_skus", message));
+        }
+        let price = async |sku: &Sku| self.prices.get(sku, self.price_reads.call(sku.clone())).await;
+        let found = try_join_all(ask.skus.iter().map(price)).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+/// Products by id: of many who ask at once, one look at the tables.
+fn product_reads(db: &Db) -> Gather<ProductId, Option<Full>> {
+    let db = db.clone();
+    Gather::new(db.clone().world(), GATHERED, move |ids: Vec<ProductId>| {
+        let db = db.clone();
+        Box::pin(async move {
+            // A snapshot, so that version and variants are of one moment.
+            let found: Result<Vec<Full>> = db::snapshot!(db, async |tx| { store::find_full(tx, &ids).await });
+            let found = found?;
+            let answer = |id: &ProductId| found.iter().find(|full| full.product.id == *id).cloned();
+            Ok(ids.iter().map(|id| Ok(answer(id))).collect())
+        })
+    })
+}
+
+/// Prices by SKU, likewise.
+fn price_reads(db: &Db) -> Gather<Sku, Option<Priced>> {
+    let db = db.clone();
+    Gather::new(db.clone().world(), GATHERED, move |skus: Vec<Sku>| {
+        let db = db.clone();
+        Box::pin(async move {
+            let found: Result<Vec<Priced>> = db::read!(db, async |tx| { store::prices(tx, &skus).await });
+            let found = found?;
+            let answer = |sku: &Sku| found.iter().find(|priced| priced.sku == *sku).cloned();
+            Ok(skus.iter().map(|sku| Ok(answer(sku))).collect())
+        })
+    })
+}
+
+/// Which of two refusals it was: the database lets one of two have a slug that
+/// both take at once, and its refusal does not say which column it was about.
+fn slug_taken_instead(error: Error, slug: &Slug) -> ProductError {
+    tracing::debug!(error = error.chain(), "a slug was taken meanwhile");
+    ProductError::SlugTaken(slug.clone())
+}

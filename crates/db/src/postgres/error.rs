@@ -1,0 +1,97 @@
+//! What a failure of PostgreSQL means.
+
+use kernel::{Error, Kind};
+use tokio_postgres::error::SqlState;
+
+use crate::{
+    error::{Failure, too_slow},
+    transaction::commit_unknown,
+};
+
+/// A connection could not be had.
+pub(super) fn connecting(cause: tokio_postgres::Error) -> Failure {
+    if cause.code() == Some(&SqlState::CANNOT_CONNECT_NOW) {
+        return Failure::again(away(cause)); // it is starting or stopping
+    }
+    Failure::last(away(cause))
+}
+
+/// A statement failed. `sql` is named where the fault is ours.
+pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
+    let Some(code) = cause.code() else {
+        if is_lost(&cause) {
+            return Failure::again(away(cause));
+        }
+        return Failure::last(Error::internal(format!("{} (in {sql})", chain(&cause))));
+    };
+    let slow = |message: &str| Error::new(Kind::TimedOut, "database_timed_out", message);
+    match code.code() {
+        "40001" | "40P01" => {
+            let error = Error::unavailable("database_contended", "others changed the same at the same time");
+            Failure::again(error.because(cause))
+        }
+        _ if is_stale(&cause) => Failure::again(away(cause)),
+        "57P01" | "57P02" | "57P03" => Failure::again(away(cause)),
+        "25P03" => Failure::last(too_slow().because(cause)),
+        "55P03" => Failure::last(slow("somebody else held what this needs for too long").because(cause)),
+        "57014" => Failure::last(slow("a statement took too long").because(cause)),
+        "53100" => {
+            let error = Error::unavailable("storage_full", "there is no room left to store this");
+            Failure::last(error.because(cause))
+        }
+        "58030" => {
+            Failure::last(Error::unavailable("storage_failed", "the storage does not work").because(cause))
+        }
+        code if code.starts_with("53") => Failure::last(away(cause)),
+        code if code.starts_with("08") => Failure::again(away(cause)),
+        code if code.starts_with("23") => {
+            let error = Error::conflict("constraint_violated", "a rule of the database forbids this");
+            Failure::last(error.because(cause))
+        }
+        _ => Failure::last(Error::internal(format!("{} (in {sql})", chain(&cause)))),
+    }
+}
+
+/// A commit failed: whether it was kept is only known when PostgreSQL says so.
+pub(super) fn commit(cause: tokio_postgres::Error) -> Failure {
+    let said = cause
+        .code()
+        .is_some_and(|code| !["57", "08"].contains(&&code.code()[..2]));
+    if said {
+        statement(cause, "COMMIT")
+    } else {
+        commit_unknown(Error::internal(cause))
+    }
+}
+
+/// Whether a prepared statement is of no use any more: a migration has changed
+/// its table, or a pooler between does not know it.
+pub(super) fn is_stale(cause: &tokio_postgres::Error) -> bool {
+    cause
+        .as_db_error()
+        .is_some_and(|error| match error.code().code() {
+            "26000" => true,
+            "0A000" => error.message().starts_with("cached plan"),
+            _ => false,
+        })
+}
+
+/// Whether the connection is of no use any more.
+fn is_lost(cause: &tokio_postgres::Error) -> bool {
+    let io = std::error::Error::source(cause).is_some_and(|source| source.is::<std::io::Error>());
+    cause.is_closed() || io
+}
+
+fn away(cause: tokio_postgres::Error) -> Error {
+    Error::unavailable("database_unavailable", "the database does not answer").because(cause)
+}
+
+fn chain(cause: &tokio_postgres::Error) -> String {
+    match cause.as_db_error() {
+        Some(error) => format!("{} {}", error.code().code(), error.message()),
+        None => match std::error::Error::source(cause) {
+            Some(source) => format!("{cause}: {source}"),
+            None => cause.to_string(),
+        },
+    }
+}

@@ -1,0 +1,198 @@
+//! SQLite: one writer whose commits are shared, a few readers. Statements run
+//! on the calling task, because on a warm page one costs microseconds and a
+//! trip to another thread costs more; only a commit, which waits for the disk,
+//! runs elsewhere.
+
+mod reader;
+mod value;
+mod writer;
+
+pub(crate) use reader::{ReadTx, Readers};
+pub(crate) use value::read_value;
+pub(crate) use writer::{WriteTx, Writer};
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use kernel::{Error, Kind, Result, Value, World};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+
+use crate::{
+    Row,
+    error::{Again, Failure},
+    query::Read,
+    row::Driver,
+};
+
+/// The seam to SQLite's execution: a test can refuse from some step on, as if
+/// the process had died there.
+pub trait Disk: Send + Sync + 'static {
+    /// Is asked before each step; an error takes the place of the step.
+    fn before(&self, step: Step<'_>) -> Result<()>;
+
+    /// Whether commits run on the task that asks for them, so that the order of
+    /// everything is fixed.
+    fn inline(&self) -> bool {
+        false
+    }
+}
+
+/// What SQLite is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// To begin a transaction, or the part of one member of a group.
+    Begin,
+    /// To run a statement.
+    Statement(&'a str),
+    /// To commit what the members of a group have done.
+    Commit,
+}
+
+/// The real disk: refuses nothing.
+pub(crate) struct Plain;
+
+impl Disk for Plain {
+    fn before(&self, _: Step<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A SQLite file that is open.
+pub(crate) struct Sqlite {
+    pub writer: Arc<Writer>,
+    pub readers: Arc<Readers>,
+}
+
+impl Sqlite {
+    pub async fn open(path: &Path, world: &World, disk: Arc<dyn Disk>) -> Result<Sqlite> {
+        let file = path.to_owned();
+        let connection = world
+            .blocking(move || connect(&file, Access::Write))
+            .await?
+            .map_err(|e| failure(e).error)?;
+        Ok(Sqlite {
+            writer: Writer::new(connection, world, disk.clone()),
+            readers: Readers::new(path, disk),
+        })
+    }
+
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Write,
+    Read,
+}
+
+fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let flags = match access {
+        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        // A reader may have to write the index of the WAL: `query_only` below
+        // forbids changes, the flag would forbid that.
+        Access::Read => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    };
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // Another process may be opening the same file just now.
+    connection.busy_timeout(Duration::from_secs(5))?;
+    if access == Access::Write {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    } else {
+        connection.pragma_update(None, "query_only", true)?;
+    }
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // In KiB. Many small databases are open at once, and the system caches the file too.
+    connection.pragma_update(
+        None,
+        "cache_size",
+        if access == Access::Write { -2000 } else { -1000 },
+    )?;
+    connection.set_prepared_statement_cache_capacity(if access == Access::Write { 128 } else { 64 });
+    // From here on nobody waits on a thread: `BEGIN` is tried again by its task.
+    connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
+}
+
+/// Runs a statement and hands its rows to `read`.
+fn fetch(connection: &Connection, sql: &str, values: &[Value], read: &mut Read<'_>) -> Result<(), Failure> {
+    let mut statement = connection.prepare_cached(sql).map_err(|e| told(e, sql))?;
+    value::bind(&mut statement, values).map_err(|e| unbound(e, sql))?;
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(|e| told(e, sql))? {
+        if !read(&Row(Driver::Sqlite(row))).map_err(Failure::last)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a statement and says how many rows it changed.
+fn execute(connection: &Connection, sql: &str, values: &[Value]) -> Result<u64, Failure> {
+    let mut statement = connection.prepare_cached(sql).map_err(|e| told(e, sql))?;
+    value::bind(&mut statement, values).map_err(|e| unbound(e, sql))?;
+    let mut rows = statement.raw_query();
+    while rows.next().map_err(|e| told(e, sql))?.is_some() {}
+    drop(rows);
+    Ok(if statement.readonly() {
+        0
+    } else {
+        connection.changes()
+    })
+}
+
+fn unbound(cause: String, sql: &str) -> Failure {
+    Failure::last(Error::internal(format!("{cause} (in {sql})")))
+}
+
+/// A failure of a statement: a fault of ours names the text.
+fn told(cause: rusqlite::Error, sql: &str) -> Failure {
+    let failure = failure(cause);
+    if failure.error.kind != Kind::Internal {
+        return failure;
+    }
+    Failure::last(Error::internal(format!("{} (in {sql})", failure.error.chain())))
+}
+
+/// What SQLite's failure means.
+fn failure(cause: rusqlite::Error) -> Failure {
+    let rusqlite::Error::SqliteFailure(code, _) = &cause else {
+        return Failure::last(Error::internal(cause));
+    };
+    let code = *code;
+    let error = match code.code {
+        // A STRICT table was given a value of another type: our mistake, nobody's conflict.
+        ErrorCode::ConstraintViolation if code.extended_code == ffi::SQLITE_CONSTRAINT_DATATYPE => {
+            Error::internal(cause)
+        }
+        ErrorCode::ConstraintViolation => {
+            Error::conflict("constraint_violated", "a rule of the database forbids this").because(cause)
+        }
+        ErrorCode::DiskFull => {
+            Error::unavailable("storage_full", "there is no room left to store this").because(cause)
+        }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            let error =
+                Error::unavailable("database_busy", "another process holds the database").because(cause);
+            return Failure {
+                error,
+                again: Again::Yes,
+            };
+        }
+        ErrorCode::SystemIoFailure
+        | ErrorCode::CannotOpen
+        | ErrorCode::ReadOnly
+        | ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::FileLockingProtocolFailed
+        | ErrorCode::PermissionDenied => {
+            Error::unavailable("storage_failed", "the storage does not work").because(cause)
+        }
+        _ => Error::internal(cause),
+    };
+    Failure::last(error)
+}

@@ -1,0 +1,245 @@
+//! One attempt at a job: begun, watched, and its outcome recorded.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use db::{Db, Gather};
+use futures::FutureExt;
+use kernel::{BoxFuture, Error, JobId, Result};
+use tracing::Instrument;
+
+use crate::{
+    Failure, Job, Policy, Run, Worker,
+    claim::{self, Claimed, Ended, PutBack},
+    leases::Leases,
+};
+
+/// Put around the work on a job: it is handed the `traceparent` of the job.
+pub(crate) type Around =
+    Arc<dyn Fn(Option<&str>, BoxFuture<'static, ()>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A worker that is handed the payload as it is stored.
+type Work = dyn Fn(String, Arc<Run>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync;
+
+/// Who does a kind of job.
+#[derive(Clone)]
+pub(crate) struct Kind {
+    pub name: &'static str,
+    pub queue: &'static str,
+    policy: fn() -> Policy,
+    work: Arc<Work>,
+}
+
+impl Kind {
+    pub fn new<J: Job>(worker: Arc<impl Worker<J>>) -> Kind {
+        let work = move |payload: String, run: Arc<Run>| -> BoxFuture<'static, Result<(), Failure>> {
+            let worker = worker.clone();
+            Box::pin(async move {
+                let job = serde_json::from_str(&payload).map_err(|error| {
+                    let message = format!("the payload of {} does not fit {}: {error}", run.id, J::NAME);
+                    Failure::Fatal(Error::new(kernel::Kind::Internal, "job_unreadable", message))
+                })?;
+                worker.run(job, &run).await
+            })
+        };
+        Kind {
+            name: J::NAME,
+            queue: J::QUEUE,
+            policy: J::policy,
+            work: Arc::new(work),
+        }
+    }
+}
+
+/// What the attempts of one runner share.
+pub(crate) struct Crew {
+    pub db: Db,
+    pub kinds: HashMap<&'static str, Kind>,
+    pub leases: Leases,
+    around: Option<Around>,
+    finish: Gather<(JobId, i64), bool>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// It waits for another attempt, or another job does its work.
+    Again,
+    Later,
+    Dead,
+    Lost,
+}
+
+impl Crew {
+    pub fn new(db: &Db, kinds: HashMap<&'static str, Kind>, around: Option<Around>) -> Crew {
+        let of = db.clone();
+        // Those that end while others are being marked are marked together.
+        let finish = Gather::new(db.world(), 256, move |ended: Vec<(JobId, i64)>| {
+            let db = of.clone();
+            Box::pin(async move {
+                let done = db::write!(db, async |tx| { claim::finish_many(tx, &ended).await })?;
+                Ok(ended.iter().map(|(id, _)| Ok(done.contains(id))).collect())
+            })
+        });
+        Crew {
+            db: db.clone(),
+            kinds,
+            leases: Leases::default(),
+            around,
+            finish,
+        }
+    }
+
+    /// Works on it and records what came of it. Never fails: what cannot be
+    /// recorded is found by the next runner when the lease has run out.
+    pub async fn attempt(self: Arc<Self>, job: Claimed) {
+        let Some(kind) = self.kinds.get(job.name.as_str()).cloned() else {
+            return;
+        };
+        let run = Arc::new(Run::of(&job));
+        let span =
+            tracing::info_span!("job", job.id = %run.id, job.name = kind.name, job.attempt = run.attempt);
+        let crew = self.clone();
+        let traceparent = job.traceparent.clone();
+        let work: BoxFuture<'static, ()> = Box::pin(
+            async move {
+                let held = crew.leases.hold(&run);
+                let started = crew.db.world().now();
+                let ended = crew.work(&kind, job.payload, &run).await;
+                let outcome = crew.settle(&kind, &run, ended).await;
+                drop(held);
+                let seconds = crew.db.world().now().since(started).as_secs_f64();
+                count(&kind, outcome, seconds);
+            }
+            .instrument(span),
+        );
+        match &self.around {
+            Some(around) => around(traceparent.as_deref(), work).await,
+            None => work.await,
+        }
+    }
+
+    /// The worker's answer, or nothing when the lease was lost first.
+    async fn work(&self, kind: &Kind, payload: String, run: &Arc<Run>) -> Option<Result<(), Failure>> {
+        let work = AssertUnwindSafe((kind.work)(payload, run.clone())).catch_unwind();
+        tokio::select! {
+            biased;
+            answer = work => Some(answer.unwrap_or_else(|panic| Err(Failure::Retry(panicked(panic.as_ref()))))),
+            () = run.lost.cancelled() => None,
+        }
+    }
+
+    async fn settle(&self, kind: &Kind, run: &Run, ended: Option<Result<(), Failure>>) -> Outcome {
+        let Some(ended) = ended else {
+            tracing::warn!("lease lost, the work was dropped");
+            return Outcome::Lost;
+        };
+        // The database may be away for a moment, and two jobs of one key may
+        // meet: both pass.
+        for failed in 0..5 {
+            if failed > 0 {
+                let wait = Duration::from_millis(50) * 4u32.pow(failed);
+                self.db.world().sleep(self.db.world().jitter(wait)).await;
+            }
+            match self.record(kind, run, &ended).await {
+                Ok(outcome) => return outcome,
+                Err(error) => tracing::warn!(error = error.chain(), "the outcome was not recorded"),
+            }
+        }
+        Outcome::Lost
+    }
+
+    async fn record(&self, kind: &Kind, run: &Run, ended: &Result<(), Failure>) -> Result<Outcome> {
+        match ended {
+            Ok(()) if run.finished.load(Ordering::Relaxed) => Ok(Outcome::Done),
+            Ok(()) => match self.finish.call((run.id, run.token)).await? {
+                true => Ok(Outcome::Done),
+                false => Ok(lost()),
+            },
+            Err(Failure::Retry(error)) if !run.last => {
+                let wait = self.db.world().jitter((kind.policy)().wait(run.attempt));
+                tracing::warn!(
+                    error = error.chain(),
+                    wait_ms = wait.as_millis(),
+                    "job failed, to be tried again"
+                );
+                self.put_back(run, Some(error.chain()), wait).await
+            }
+            Err(Failure::Later(wait)) => self.put_back(run, None, *wait).await,
+            Err(Failure::Retry(error) | Failure::Fatal(error)) => self.bury(run, error).await,
+        }
+    }
+
+    async fn put_back(&self, run: &Run, error: Option<String>, wait: Duration) -> Result<Outcome> {
+        let run_at = self.db.world().now() + wait;
+        let spent = error.is_some();
+        let ended = Ended {
+            id: run.id,
+            token: run.token,
+            error,
+        };
+        match db::write!(self.db, async |tx| {
+            claim::put_back(tx, &ended, run_at, spent).await
+        })? {
+            PutBack::Lost => Ok(lost()),
+            PutBack::Folded => {
+                tracing::info!("job left to the one that waits under its key");
+                Ok(Outcome::Again)
+            }
+            PutBack::Waiting => Ok(if spent { Outcome::Again } else { Outcome::Later }),
+        }
+    }
+
+    async fn bury(&self, run: &Run, error: &Error) -> Result<Outcome> {
+        let ended = Ended {
+            id: run.id,
+            token: run.token,
+            error: Some(error.chain()),
+        };
+        if !db::write!(self.db, async |tx| { claim::bury(tx, &ended).await })? {
+            return Ok(lost());
+        }
+        tracing::error!(error = error.chain(), "job is a dead letter");
+        Ok(Outcome::Dead)
+    }
+}
+
+fn lost() -> Outcome {
+    tracing::warn!("lease lost, the outcome counts for nothing");
+    Outcome::Lost
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Error::new(
+        kernel::Kind::Internal,
+        "job_panicked",
+        format!("the worker panicked: {text}"),
+    )
+}
+
+fn count(kind: &Kind, outcome: Outcome, seconds: f64) {
+    let labels = [("queue", kind.queue), ("name", kind.name)];
+    metrics::histogram!("job_seconds", &labels).record(seconds);
+    match outcome {
+        Outcome::Done => {
+            tracing::debug!(seconds, "job done");
+            metrics::counter!("jobs_done_total", &labels).increment(1);
+        }
+        Outcome::Again => metrics::counter!("jobs_failed_total", &labels).increment(1),
+        Outcome::Dead => {
+            metrics::counter!("jobs_failed_total", &labels).increment(1);
+            metrics::counter!("jobs_dead_total", &labels).increment(1);
+        }
+        Outcome::Later => {}
+        Outcome::Lost => metrics::counter!("jobs_lost_total", &labels).increment(1),
+    }
+}

@@ -1,0 +1,297 @@
+//! Processes that die, freeze and come back.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use db::Db;
+use jobs::{Failure, Run, Runner, State, Worker};
+use kernel::{JobId, Result};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    both_databases,
+    world::{Gate, Note, Notes, TestDb, runner, save_effect},
+};
+
+both_databases!(
+    a_lost_job_is_taken_over_and_the_first_one_is_refused,
+    a_worker_that_hears_of_its_lost_lease_is_dropped,
+    a_job_stopped_half_way_is_done_by_the_next,
+    a_job_that_kills_its_process_is_dead_in_the_end,
+    a_lease_is_renewed_while_the_work_goes_on,
+    a_worker_that_panics_fails_like_any_other,
+    each_of_500_jobs_has_one_effect_with_four_runners,
+    how_far_it_is_can_be_seen,
+);
+
+const PAST_THE_LEASE: Duration = Duration::from_secs(31);
+
+/// Keeps what it was told of its attempts, and does not answer.
+struct Frozen {
+    runs: Mutex<Vec<(u32, Result<()>)>>,
+    gate: Arc<Gate>,
+    db: Db,
+    fence_only: bool,
+}
+
+#[async_trait]
+impl Worker<Note> for Frozen {
+    async fn run(&self, note: Note, run: &Run) -> Result<(), Failure> {
+        self.gate.arrived.fetch_add(1, Ordering::SeqCst);
+        self.gate.open.notified().await;
+        let saved: Result<()> = db::write!(self.db, async |tx| {
+            save_effect(tx, &note.label).await?;
+            if self.fence_only {
+                run.fence(tx).await
+            } else {
+                run.finish(tx).await
+            }
+        });
+        self.runs.lock().await.push((run.attempt, saved.clone()));
+        Ok(saved?)
+    }
+}
+
+/// As time does when the worker's process is frozen: its own clock stands still.
+async fn end_the_lease(test: &TestDb, id: JobId) {
+    let ended: Result<u64> = db::write!(test.db, async |tx| {
+        db::query("UPDATE jobs SET leased_until_at = $2 WHERE id = $1 AND state = 'running'")
+            .bind(id)
+            .bind(tx.world().now())
+            .execute(tx)
+            .await
+    });
+    assert_eq!(ended, Ok(1));
+}
+
+async fn a_lost_job_is_taken_over_and_the_first_one_is_refused(test: TestDb) {
+    for fence_only in [true, false] {
+        let gate = Arc::new(Gate::default());
+        let db = test.other_process().await;
+        let frozen = Arc::new(Frozen {
+            runs: Mutex::default(),
+            gate: gate.clone(),
+            db,
+            fence_only,
+        });
+        let id = test.add(&Note::new("once")).await;
+        let first = Runner::new("test", frozen.db.clone()).worker::<Note>(frozen.clone());
+        let first = tokio::spawn(async move { first.run_due().await });
+        test.until("the first runs", async || {
+            gate.arrived.load(Ordering::SeqCst) == 1
+        })
+        .await;
+        end_the_lease(&test, id).await;
+
+        let notes = Notes::new(&test.db);
+        assert_eq!(runner(&test.db, &notes).run_due().await, Ok(1));
+        assert_eq!(test.state(id).await, State::Done);
+        gate.open.notify_waiters();
+        assert_eq!(first.await.unwrap(), Ok(1));
+
+        let runs = frozen.runs.lock().await;
+        assert!(
+            matches!(&runs[..], [(1, Err(error))] if error.code == "lease_lost"),
+            "{runs:?}"
+        );
+        let job = test.job(id).await;
+        assert_eq!(
+            (job.state, job.attempt),
+            (State::Done, 2),
+            "the first one's failure counts for nothing"
+        );
+    }
+    assert_eq!(test.effects().await, ["once", "once"], "one of each round");
+}
+
+async fn a_worker_that_hears_of_its_lost_lease_is_dropped(test: TestDb) {
+    let gate = Arc::new(Gate::default());
+    let notes = Notes::gated(&test.db, &gate);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let id = test.add(&Note::new("once")).await;
+    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1)
+        .await;
+    end_the_lease(&test, id).await;
+    let others = Notes::new(&test.db);
+    assert_eq!(
+        runner(&test.other_process().await, &others).run_due().await,
+        Ok(1)
+    );
+
+    stop.cancel();
+    test.clock.forward(Duration::from_secs(8)); // its next renewal
+    running.await.unwrap(); // although its gate was never opened
+
+    assert_eq!(test.effects().await, ["once"]);
+}
+
+async fn a_job_stopped_half_way_is_done_by_the_next(test: TestDb) {
+    let gate = Arc::new(Gate::default());
+    let notes = Notes::gated(&test.db, &gate);
+    let id = test.add(&Note::new("a")).await;
+    let dying = runner(&test.db, &notes);
+    tokio::select! {
+        _ = dying.run_due() => panic!("it waits at the gate"),
+        () = test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1) => {} // and is dropped
+    }
+    assert_eq!(test.state(id).await, State::Running);
+
+    let notes = Notes::new(&test.db);
+    assert_eq!(
+        runner(&test.db, &notes).run_due().await,
+        Ok(0),
+        "its lease still holds"
+    );
+    test.clock.forward(PAST_THE_LEASE);
+    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(1));
+
+    assert_eq!(test.effects().await, ["a"]);
+    assert_eq!((test.state(id).await, test.pending().await), (State::Done, 0));
+}
+
+async fn a_job_that_kills_its_process_is_dead_in_the_end(test: TestDb) {
+    let id = test.add(&Note::new("poison")).await;
+    for attempt in 1..=3 {
+        let gate = Arc::new(Gate::default());
+        let notes = Notes::gated(&test.db, &gate);
+        let dying = runner(&test.db, &notes);
+        tokio::select! {
+            _ = dying.run_due() => panic!("attempt {attempt} waits at the gate"),
+            () = test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1) => {}
+        }
+        test.clock.forward(PAST_THE_LEASE);
+    }
+
+    let notes = Notes::new(&test.db);
+    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(0));
+
+    let dead = test.job(id).await;
+    assert_eq!(dead.state, State::Dead);
+    assert!(dead.last_error.unwrap().contains("not heard of"));
+}
+
+async fn a_lease_is_renewed_while_the_work_goes_on(test: TestDb) {
+    let gate = Arc::new(Gate::default());
+    let notes = Notes::gated(&test.db, &gate);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let id = test.add(&Note::new("long")).await;
+    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1)
+        .await;
+    let leased_until = async || {
+        let until: Result<(i64,)> = db::read!(test.db, async |tx| {
+            db::query("SELECT leased_until_at FROM jobs WHERE id = $1")
+                .bind(id)
+                .fetch_one(tx)
+                .await
+        });
+        until.unwrap().0
+    };
+
+    let others = Notes::new(&test.db);
+    for _ in 0..8 {
+        let before = leased_until().await;
+        test.clock.forward(Duration::from_secs(10));
+        test.until("the lease is longer", async || leased_until().await > before)
+            .await;
+        assert_eq!(
+            runner(&test.other_process().await, &others).run_due().await,
+            Ok(0)
+        );
+    }
+    gate.open.notify_waiters();
+    stop.cancel();
+    running.await.unwrap();
+
+    let done = test.job(id).await;
+    assert_eq!((done.state, done.attempt), (State::Done, 1));
+}
+
+struct Clumsy;
+
+#[async_trait]
+impl Worker<Note> for Clumsy {
+    async fn run(&self, _: Note, run: &Run) -> Result<(), Failure> {
+        assert!(run.last, "dropped the cup");
+        Ok(())
+    }
+}
+
+async fn a_worker_that_panics_fails_like_any_other(test: TestDb) {
+    let id = test.add(&Note::new("cup")).await;
+    let runner = Runner::new("test", test.db.clone()).worker::<Note>(Arc::new(Clumsy));
+
+    runner.run_due().await.unwrap();
+    let failed = test.job(id).await;
+    for _ in 0..2 {
+        test.clock.forward(Duration::from_secs(5));
+        runner.run_due().await.unwrap();
+    }
+
+    assert_eq!(failed.state, State::Waiting);
+    assert!(failed.last_error.unwrap().contains("dropped the cup"));
+    // This worker does not finish by itself: the runner did.
+    assert_eq!(test.state(id).await, State::Done);
+}
+
+async fn each_of_500_jobs_has_one_effect_with_four_runners(test: TestDb) {
+    let labels: Vec<String> = (0..500).map(|number| format!("{number:03}")).collect();
+    for chunk in labels.chunks(50) {
+        let added: Result<()> = db::write!(test.db, async |tx| {
+            for label in chunk {
+                jobs::add(tx, &Note::new(label)).await?;
+            }
+            Ok(())
+        });
+        added.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let mut running = Vec::new();
+    for _ in 0..4 {
+        let db = test.other_process().await;
+        let notes = Notes::new(&db);
+        running.push(tokio::spawn(
+            runner(&db, &notes).concurrency("default", 16).run(stop.clone()),
+        ));
+    }
+
+    test.until("all are done", async || test.pending().await == 0)
+        .await;
+    stop.cancel();
+    for runner in running {
+        runner.await.unwrap();
+    }
+
+    let mut effects = test.effects().await;
+    effects.sort();
+    assert_eq!(effects, labels);
+}
+
+struct Halfway(Db);
+
+#[async_trait]
+impl Worker<Note> for Halfway {
+    async fn run(&self, _: Note, run: &Run) -> Result<(), Failure> {
+        db::write!(self.0, async |tx| { run.progress(tx, 50).await })?;
+        Err(Failure::Later(Duration::from_secs(60)))
+    }
+}
+
+async fn how_far_it_is_can_be_seen(test: TestDb) {
+    let id = test.add(&Note::new("long")).await;
+    let runner = Runner::new("test", test.db.clone()).worker::<Note>(Arc::new(Halfway(test.db.clone())));
+
+    for _ in 0..5 {
+        assert_eq!(runner.run_due().await, Ok(1));
+        test.clock.forward(Duration::from_secs(61));
+    }
+
+    let job = test.job(id).await;
+    assert_eq!((job.state, job.progress), (State::Waiting, 50));
+    assert_eq!(job.attempt, 0, "later spends no attempt, however often");
+}

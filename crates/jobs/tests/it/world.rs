@@ -1,0 +1,308 @@
+//! A database of one's own and a clock that a story moves.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use db::{Db, Target};
+use jobs::{Failure, Job, JobView, Options, Policy, Run, Runner, State, Worker};
+use kernel::{BoxFuture, Error, JobId, Outside, Result, Task, Time, World};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+/// A fresh database with the tables of jobs and one of effects.
+pub struct TestDb {
+    pub db: Db,
+    pub clock: Clock,
+    target: Target,
+    _folder: Option<tempfile::TempDir>,
+}
+
+const EFFECTS: db::Migration = db::Migration {
+    name: "test_1",
+    sql: "CREATE TABLE effects (id UUID NOT NULL PRIMARY KEY, label TEXT NOT NULL)",
+};
+
+impl TestDb {
+    pub async fn sqlite() -> TestDb {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::Sqlite {
+            path: folder.path().join("jobs.db"),
+        };
+        TestDb::open(target, Some(folder)).await
+    }
+
+    pub async fn postgres() -> TestDb {
+        let url = std::env::var("CARMEL_TEST_POSTGRES")
+            .expect("CARMEL_TEST_POSTGRES names no PostgreSQL: run `cargo xtask test`, which starts one");
+        let schema = format!("jobs_{}", World::real().uuid_v7().simple());
+        TestDb::open(
+            Target::Postgres {
+                url,
+                schema,
+                connections: 6,
+            },
+            None,
+        )
+        .await
+    }
+
+    async fn open(target: Target, folder: Option<tempfile::TempDir>) -> TestDb {
+        let clock = Clock::default();
+        let db = Db::open(&target, &World::new(clock.clone())).await.unwrap();
+        db.migrate(&[jobs::MIGRATIONS, &[EFFECTS]].concat())
+            .await
+            .unwrap();
+        TestDb {
+            db,
+            clock,
+            target,
+            _folder: folder,
+        }
+    }
+
+    /// The same database, as another process sees it: signals do not cross.
+    pub async fn other_process(&self) -> Db {
+        Db::open(&self.target, &World::new(self.clock.clone()))
+            .await
+            .unwrap()
+    }
+
+    pub async fn add<J: Job>(&self, job: &J) -> JobId {
+        self.add_with(job, Options::default()).await
+    }
+
+    pub async fn add_with<J: Job>(&self, job: &J, options: Options) -> JobId {
+        let added: Result<JobId> = db::write!(self.db, async |tx| {
+            jobs::add_with(tx, job, options.clone()).await
+        });
+        added.unwrap()
+    }
+
+    pub async fn job(&self, id: JobId) -> JobView {
+        let found: Result<Option<JobView>> = db::read!(self.db, async |tx| { jobs::find(tx, id).await });
+        found.unwrap().unwrap()
+    }
+
+    pub async fn state(&self, id: JobId) -> State {
+        self.job(id).await.state
+    }
+
+    pub async fn pending(&self) -> i64 {
+        let pending: Result<i64> = db::read!(self.db, async |tx| { jobs::pending(tx).await });
+        pending.unwrap()
+    }
+
+    /// The labels of all effects, in the order they were saved.
+    pub async fn effects(&self) -> Vec<String> {
+        let labels: Result<Vec<(String,)>> = db::read!(self.db, async |tx| {
+            db::query("SELECT label FROM effects ORDER BY id LIMIT 10000")
+                .fetch_all(tx)
+                .await
+        });
+        labels.unwrap().into_iter().map(|(label,)| label).collect()
+    }
+
+    /// Waits, briefly and in real time, until something is so.
+    pub async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
+        for _ in 0..500 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never came to be that {what}");
+    }
+}
+
+/// Saves an effect of that label.
+pub async fn save_effect(tx: &mut db::Tx, label: &str) -> Result<()> {
+    let id = tx.world().uuid_v7();
+    db::query("INSERT INTO effects (id, label) VALUES ($1, $2)")
+        .bind(id)
+        .bind(label)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The usual job of these stories: saves an effect, after so many failures.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Note {
+    pub label: String,
+    pub fails: u32,
+    pub key: Option<String>,
+}
+
+impl Note {
+    pub fn new(label: &str) -> Note {
+        Note {
+            label: label.to_owned(),
+            ..Note::default()
+        }
+    }
+
+    pub fn keyed(label: &str, key: &str) -> Note {
+        Note {
+            key: Some(key.to_owned()),
+            ..Note::new(label)
+        }
+    }
+}
+
+impl Job for Note {
+    const NAME: &'static str = "test.note";
+    fn policy() -> Policy {
+        Policy {
+            attempts: 3,
+            ..Policy::default()
+        }
+    }
+    fn unique(&self) -> Option<String> {
+        self.key.clone()
+    }
+}
+
+/// Does [`Note`]s, and counts how often it was asked.
+pub struct Notes {
+    pub db: Db,
+    pub asked: AtomicU32,
+    /// Held open by a story: each attempt waits here first.
+    pub gate: Option<Arc<Gate>>,
+}
+
+/// Where workers wait until a story lets them go on.
+#[derive(Default)]
+pub struct Gate {
+    pub arrived: AtomicU32,
+    pub open: Notify,
+}
+
+impl Notes {
+    pub fn new(db: &Db) -> Arc<Notes> {
+        Arc::new(Notes {
+            db: db.clone(),
+            asked: AtomicU32::new(0),
+            gate: None,
+        })
+    }
+
+    pub fn gated(db: &Db, gate: &Arc<Gate>) -> Arc<Notes> {
+        Arc::new(Notes {
+            db: db.clone(),
+            asked: AtomicU32::new(0),
+            gate: Some(gate.clone()),
+        })
+    }
+
+    pub fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Worker<Note> for Notes {
+    async fn run(&self, note: Note, run: &Run) -> Result<(), Failure> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.gate {
+            gate.arrived.fetch_add(1, Ordering::SeqCst);
+            gate.open.notified().await;
+        }
+        if run.attempt <= note.fails {
+            return Err(Failure::Retry(Error::unavailable(
+                "paper_out",
+                "the paper is out",
+            )));
+        }
+        db::write!(self.db, async |tx| {
+            save_effect(tx, &note.label).await?;
+            run.finish(tx).await
+        })?;
+        Ok(())
+    }
+}
+
+pub fn runner(db: &Db, notes: &Arc<Notes>) -> Runner {
+    Runner::new("test", db.clone()).worker::<Note>(notes.clone())
+}
+
+/// The real clock, put forward by a story.
+#[derive(Clone)]
+pub struct Clock(Arc<Hands>);
+
+struct Hands {
+    real: World,
+    looks: AtomicU32,
+    ahead_micros: AtomicI64,
+    moved: Notify,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock(Arc::new(Hands {
+            real: World::real(),
+            looks: AtomicU32::new(0),
+            ahead_micros: AtomicI64::new(0),
+            moved: Notify::new(),
+        }))
+    }
+}
+
+impl Clock {
+    /// How often somebody has asked for the time.
+    pub fn looks(&self) -> u32 {
+        self.0.looks.load(Ordering::SeqCst)
+    }
+
+    pub fn forward(&self, span: Duration) {
+        self.0
+            .ahead_micros
+            .fetch_add(span.as_micros() as i64, Ordering::SeqCst);
+        self.0.moved.notify_waiters();
+    }
+}
+
+impl Outside for Clock {
+    fn now(&self) -> Time {
+        self.0.looks.fetch_add(1, Ordering::SeqCst);
+        Time::from_micros(self.0.real.now().micros() + self.0.ahead_micros.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {
+        let clock = self.clone();
+        Box::pin(async move {
+            loop {
+                let moved = clock.0.moved.notified();
+                let left = until.since(clock.now());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::select! {
+                    () = moved => {}
+                    () = tokio::time::sleep(left) => return,
+                }
+            }
+        })
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        bytes.chunks_mut(8).for_each(|chunk| {
+            let chance: [u8; 8] = self.0.real.random();
+            chunk.copy_from_slice(&chance[..chunk.len()]);
+        });
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
+        self.0.real.spawn(task)
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        let real = self.0.real.clone();
+        Box::pin(async move { real.blocking(work).await.unwrap() })
+    }
+}

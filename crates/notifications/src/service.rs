@@ -1,0 +1,255 @@
+//! What can be done: write a mail, queue it, send it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use contracts::{
+    notifications::{Queued, SendMail},
+    orders::{GetOrder, Orders},
+    users::{GetUser, Users},
+};
+use db::{Db, Tx};
+use jobs::{JobView, Run};
+use kernel::{Email, Error, JobId, Kind, MessageId, OrderId, Result, UserId};
+use web::{Answer, Caller, IdempotencyKey, Role};
+
+use crate::{
+    Deliver, Message, State, Subject, Tell,
+    post::Post,
+    store,
+    templates::{Mail, Templates},
+};
+
+/// How long a mail may be, text and HTML each.
+const LONGEST_BYTES: usize = 256 * 1024;
+
+/// What notifications needs to start.
+pub struct Needs {
+    /// Its own tables.
+    pub db: Db,
+    /// Who knows orders.
+    pub orders: Arc<dyn Orders>,
+    /// Who knows users.
+    pub users: Arc<dyn Users>,
+    /// How mails leave.
+    pub settings: Settings,
+}
+
+/// How mails leave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The mail server, `smtp://[user:password@]host[:port]`; without one,
+    /// mails go into `folder`. May hold a secret.
+    pub smtp_url: Option<String>,
+    /// Where mails go when there is no mail server.
+    pub folder: PathBuf,
+    /// Who mails are from: `Carmel <shop@localhost>`.
+    pub from: String,
+    /// What the shop is called in mails.
+    pub shop: String,
+    /// Where customers find the shop, for links in mails.
+    pub shop_url: String,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            smtp_url: None,
+            folder: "data/mail".into(),
+            from: "Carmel <shop@localhost>".into(),
+            shop: "Carmel".into(),
+            shop_url: "http://localhost:3000".into(),
+        }
+    }
+}
+
+/// Tells people what concerns them. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifications {
+    pub(crate) db: Db,
+    orders: Arc<dyn Orders>,
+    users: Arc<dyn Users>,
+    post: Arc<Post>,
+    templates: Arc<Templates>,
+}
+
+/// A mail that somebody wants sent; checked.
+pub(crate) struct Draft {
+    pub key: String,
+    pub order: Option<OrderId>,
+    pub asked_by: Option<UserId>,
+    pub to: Email,
+    pub subject: Subject,
+    pub text: String,
+    pub html: Option<String>,
+}
+
+impl Notifications {
+    /// Ready to tell. Fails (`invalid_smtp_url`, `invalid_sender`) on settings
+    /// that cannot be.
+    pub fn new(needs: Needs) -> Result<Notifications> {
+        let Needs {
+            db,
+            orders,
+            users,
+            settings,
+        } = needs;
+        let post = Arc::new(Post::new(&settings)?);
+        let templates = Arc::new(Templates::new(&settings));
+        Ok(Notifications {
+            db,
+            orders,
+            users,
+            post,
+            templates,
+        })
+    }
+
+    /// Writes the mail about an order and queues it, once per order and occasion.
+    pub(crate) async fn tell(&self, job: Tell, run: &Run) -> Result<()> {
+        let order = self.orders.order(GetOrder { id: job.order }).await?;
+        let user = self.users.user(GetUser { id: order.customer }).await?;
+        let mail = Mail {
+            name: &user.name,
+            order: &order,
+            reason: job.reason.as_deref(),
+        };
+        let (text, html) = self.templates.render(job.occasion, &mail)?;
+        let subject = job.occasion.subject(&order.number);
+        let draft = Draft {
+            key: format!("order:{}:{}", job.order, job.occasion),
+            order: Some(job.order),
+            asked_by: None,
+            to: user.email,
+            subject: subject.parse().map_err(|error: String| Error::internal(error))?,
+            text,
+            html: Some(html),
+        };
+        db::write!(self.db, async |tx| {
+            queue(tx, &draft).await?;
+            run.finish(tx).await
+        })
+    }
+
+    /// Queues a mail that a member of staff wrote; once per idempotency key.
+    pub async fn send_for(
+        &self,
+        sender: UserId,
+        key: Option<IdempotencyKey>,
+        (to, subject, text): (Email, Subject, String),
+    ) -> Result<Answer<Queued>> {
+        let id = MessageId::new(self.db.world());
+        let key_of_mail = format!("mail:{id}"); // what makes the second time harmless is the idempotency key
+        let draft = Draft {
+            key: key_of_mail,
+            order: None,
+            asked_by: Some(sender),
+            to,
+            subject,
+            text,
+            html: None,
+        };
+        check_size("/body", &draft.text)?;
+        web::once!(self.db, key, async |tx| { queue(tx, &draft).await })
+    }
+
+    /// A job of this service, for staff and for who asked for its mail;
+    /// `no_such_job` for everybody else.
+    pub async fn job(&self, id: JobId, caller: Caller) -> Result<JobView> {
+        let missing = || Error::not_found("no_such_job", format!("there is no job {id}"));
+        db::read!(self.db, async |tx| {
+            let job = ::jobs::find(tx, id).await?.ok_or_else(missing)?;
+            let asked_by = store::find_by_job(tx, id)
+                .await?
+                .and_then(|message| message.asked_by);
+            if caller.role == Role::Customer && asked_by != Some(caller.id) {
+                return Err(missing());
+            }
+            Ok(job)
+        })
+    }
+
+    /// Sends a message unless it was sent. Noted after it is sent: when the
+    /// process dies between the two it is sent again, under the same `Message-ID`.
+    pub(crate) async fn deliver(&self, id: MessageId, run: &Run) -> Result<()> {
+        let message: Option<Message> = db::read!(self.db, async |tx| { store::find(tx, id).await })?;
+        let message = message
+            .ok_or_else(|| Error::not_found("no_such_message", format!("there is no message {id}")))?;
+        if message.state == State::Queued {
+            self.post.send(self.db.world(), &message).await?;
+        }
+        let at = self.db.world().now();
+        let marked: bool = db::write!(self.db, async |tx| {
+            let marked = store::mark_sent(tx, id, at).await?;
+            run.finish(tx).await?;
+            Ok::<_, Error>(marked)
+        })?;
+        if marked {
+            tracing::info!(message.id = %id, order.id = message.order_id.map(tracing::field::display), "mail sent");
+        }
+        Ok(())
+    }
+}
+
+#[rpc::async_trait]
+impl contracts::notifications::Notifications for Notifications {
+    async fn send(&self, ask: SendMail) -> Result<Queued> {
+        let subject = ask
+            .subject
+            .parse()
+            .map_err(|why: String| Error::invalid_field("/subject", why))?;
+        check_size("/text", &ask.text)?;
+        check_size("/html", ask.html.as_deref().unwrap_or_default())?;
+        let key = format!("asked:{}", ask.key); // so that no other service can take the key of an order's mail
+        let draft = Draft {
+            key,
+            order: None,
+            asked_by: None,
+            to: ask.to,
+            subject,
+            text: ask.text,
+            html: ask.html,
+        };
+        db::write!(self.db, async |tx| {
+            tx.repeatable();
+            queue(tx, &draft).await
+        })
+    }
+}
+
+/// Saves a mail with the job that sends it. The same key is the same mail.
+async fn queue(tx: &mut Tx, draft: &Draft) -> Result<Queued> {
+    let id = MessageId::new(tx.world());
+    let message = Message {
+        id,
+        key: draft.key.clone(),
+        order_id: draft.order,
+        asked_by: draft.asked_by,
+        job_id: None,
+        recipient: draft.to.clone(),
+        subject: draft.subject.clone(),
+        text: draft.text.clone(),
+        html: draft.html.clone(),
+        state: State::Queued,
+    };
+    if store::insert(tx, &message).await? {
+        let job = ::jobs::add(tx, &Deliver { message: id }).await?;
+        store::set_job(tx, id, job).await?;
+        return Ok(Queued { job });
+    }
+    let before = store::find_by_key(tx, &draft.key)
+        .await?
+        .and_then(|message| message.job_id);
+    let job = before.ok_or_else(|| Error::internal("a message was saved without its job"))?;
+    Ok(Queued { job })
+}
+
+fn check_size(pointer: &str, text: &str) -> Result<()> {
+    if text.len() <= LONGEST_BYTES {
+        return Ok(());
+    }
+    let error = Error::invalid_field(pointer, format!("a mail has at most {LONGEST_BYTES} bytes"));
+    Err(Error {
+        kind: Kind::Invalid,
+        ..error
+    })
+}

@@ -1,0 +1,142 @@
+//! What orders do later: fulfil, sweep, tidy up.
+
+use std::{sync::Arc, time::Duration};
+
+use jobs::{Failure, Job, Policy, Run, Runner, State, Worker, async_trait};
+use kernel::{Error, OrderId, Result, Time, uuid::Uuid};
+use serde::{Deserialize, Serialize};
+use web::telemetry::Trace;
+
+use crate::{Orders, store};
+
+/// Takes an order as far as it goes: `orders.fulfil`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fulfil {
+    /// Which.
+    pub order: OrderId,
+}
+
+impl Job for Fulfil {
+    const NAME: &'static str = "orders.fulfil";
+    const QUEUE: &'static str = "fulfil";
+
+    /// Twelve attempts in about a quarter of an hour.
+    fn policy() -> Policy {
+        Policy {
+            attempts: 12,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(300),
+            lease: Duration::from_secs(30),
+        }
+    }
+
+    fn unique(&self) -> Option<String> {
+        Some(self.order.to_string())
+    }
+}
+
+/// Puts back the job of orders that stand still: `orders.sweep`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sweep {}
+
+impl Job for Sweep {
+    const NAME: &'static str = "orders.sweep";
+    fn unique(&self) -> Option<String> {
+        Some("sweep".into())
+    }
+}
+
+/// Removes idempotency keys that are over their time: `orders.purge`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Purge {}
+
+impl Job for Purge {
+    const NAME: &'static str = "orders.purge";
+    fn unique(&self) -> Option<String> {
+        Some("purge".into())
+    }
+}
+
+/// Who does the work of this service.
+pub fn runner(service: &Orders) -> Result<Runner> {
+    let worker = Arc::new(service.clone());
+    let world = service.db.world().clone();
+    Runner::new("orders", service.db.clone())
+        .worker::<Fulfil>(worker.clone())
+        .worker::<Sweep>(worker.clone())
+        .worker::<Purge>(worker)
+        .around(
+            move |traceparent, work| match traceparent.and_then(Trace::parse) {
+                Some(trace) => Box::pin(web::telemetry::within(trace.next(&world), work)),
+                None => work,
+            },
+        )
+        .schedule("orders.sweep", "* * * * *", Sweep {})?
+        .schedule("orders.purge", "17 * * * *", Purge {})
+}
+
+#[async_trait]
+impl Worker<Fulfil> for Orders {
+    async fn run(&self, job: Fulfil, run: &Run) -> Result<(), Failure> {
+        self.fulfil(job.order, run).await
+    }
+}
+
+#[async_trait]
+impl Worker<Sweep> for Orders {
+    async fn run(&self, _: Sweep, _: &Run) -> Result<(), Failure> {
+        self.sweep().await.map(drop).map_err(Failure::Retry)
+    }
+}
+
+#[async_trait]
+impl Worker<Purge> for Orders {
+    async fn run(&self, _: Purge, _: &Run) -> Result<(), Failure> {
+        web::idempotency::purge(&self.db)
+            .await
+            .map(drop)
+            .map_err(Failure::Retry)
+    }
+}
+
+impl Orders {
+    /// Finds orders that should be moving, have not for a while and have no
+    /// job, and puts their job back; returns how many. To be called once at the
+    /// start, too. An order whose job is a dead letter is left to a person.
+    pub async fn sweep(&self) -> Result<usize> {
+        let since = self.db.world().now() - self.settings.still_after;
+        let (mut after, mut found) = ((Time::from_micros(i64::MIN), OrderId::from_uuid(Uuid::nil())), 0);
+        loop {
+            let still: Result<Vec<_>> =
+                db::read!(self.db, async |tx| { store::still(tx, since, after).await });
+            let still = still?;
+            let Some((at, last, _)) = still.last() else {
+                return Ok(found);
+            };
+            after = (*at, *last);
+            for (_, order, _) in still {
+                let restarted: Result<bool> = db::write!(self.db, async |tx| { restart(tx, order).await });
+                if restarted? {
+                    tracing::warn!(order.id = %order, "an order stood still; its job was put back");
+                    found += 1;
+                }
+            }
+        }
+    }
+}
+
+async fn restart(tx: &mut db::Tx, id: OrderId) -> Result<bool, Error> {
+    let Some(order) = store::find(tx, id).await? else {
+        return Ok(false);
+    };
+    let last = match order.job {
+        Some(job) => jobs::find(tx, job).await?,
+        None => None,
+    };
+    if last.is_some_and(|job| job.state != State::Done) {
+        return Ok(false);
+    }
+    let job = jobs::add(tx, &Fulfil { order: id }).await?;
+    store::set_job(tx, id, job).await?;
+    Ok(true)
+}

@@ -1,0 +1,188 @@
+//! Looking for orders.
+
+use contracts::orders::{OrderLine, OrderState};
+use db::{FromRow, Row, Tx, query};
+use kernel::{Currency, Error, Money, OrderId, Result, UserId, uuid::Uuid};
+
+use crate::model::{Attempt, Details, Entry, Order};
+
+impl FromRow for Order {
+    fn from_row(row: &Row<'_>) -> Result<Order> {
+        let address: String = row.get("address")?;
+        Ok(Order {
+            id: row.get("id")?,
+            number: row.get("number")?,
+            customer: row.get("customer_id")?,
+            state: row.get("state")?,
+            reason: row.get("reason")?,
+            total: Money::new(row.get("total")?, row.get("currency")?),
+            address: serde_json::from_str(&address).map_err(Error::internal)?,
+            token: row.get("token")?,
+            approved_by: row.get("approved_by")?,
+            screening: row.get("screening")?,
+            carrier: row.get("carrier")?,
+            tracking: row.get("tracking")?,
+            shipped_at: row.get("shipped_at")?,
+            job: row.get("job_id")?,
+            version: row.get("version")?,
+            placed_at: row.get("placed_at")?,
+            updated_at: row.get("updated_at")?,
+        })
+    }
+}
+
+/// The order of that id, without what hangs on it.
+pub async fn find(tx: &mut Tx, id: OrderId) -> Result<Option<Order>> {
+    query(
+        "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening, carrier,
+                tracking, shipped_at, job_id, version, placed_at, updated_at
+         FROM orders WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(tx)
+    .await
+}
+
+/// The order of that id with all that hangs on it.
+pub async fn details(tx: &mut Tx, id: OrderId) -> Result<Option<Details>> {
+    let Some(order) = find(tx, id).await? else {
+        return Ok(None);
+    };
+    let lines = lines(tx, id, order.currency()).await?;
+    let steps = steps(tx, id).await?;
+    let history = history(tx, id).await?;
+    Ok(Some(Details {
+        order,
+        lines,
+        steps,
+        history,
+    }))
+}
+
+/// Where the order of that id stands.
+pub async fn state(tx: &mut Tx, id: OrderId) -> Result<Option<OrderState>> {
+    let found: Option<(OrderState,)> = query("SELECT state FROM orders WHERE id = $1")
+        .bind(id)
+        .fetch_optional(tx)
+        .await?;
+    Ok(found.map(|(state,)| state))
+}
+
+/// What was bought; an order has at most 100 lines.
+pub async fn lines(tx: &mut Tx, id: OrderId, currency: Currency) -> Result<Vec<OrderLine>> {
+    let rows: Vec<LineRow> = query(
+        "SELECT order_id, sku, name, quantity, price FROM order_lines WHERE order_id = $1 ORDER BY line LIMIT 100",
+    )
+    .bind(id)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.line(currency)).collect())
+}
+
+/// A row of `order_lines`: the currency is the order's.
+pub struct LineRow {
+    /// Whose.
+    pub order_id: OrderId,
+    sku: kernel::Sku,
+    name: String,
+    quantity: u32,
+    price: i64,
+}
+
+db::from_row!(LineRow {
+    order_id,
+    sku,
+    name,
+    quantity,
+    price
+});
+
+impl LineRow {
+    /// As a line of an order in this currency.
+    pub fn line(self, currency: Currency) -> OrderLine {
+        let LineRow {
+            sku,
+            name,
+            quantity,
+            price,
+            ..
+        } = self;
+        OrderLine {
+            sku,
+            name,
+            quantity,
+            price: Money::new(price, currency),
+        }
+    }
+}
+
+/// What was tried, in the order it began; the latest thousand.
+pub async fn steps(tx: &mut Tx, id: OrderId) -> Result<Vec<Attempt>> {
+    let mut rows: Vec<Attempt> = query(
+        "SELECT step, attempt, state, started_at, ended_at, error, detail FROM order_steps
+         WHERE order_id = $1 ORDER BY version DESC, step DESC LIMIT 1000",
+    )
+    .bind(id)
+    .fetch_all(tx)
+    .await?;
+    rows.reverse();
+    Ok(rows)
+}
+
+/// Where it stood, in order: it moves a dozen times at most.
+async fn history(tx: &mut Tx, id: OrderId) -> Result<Vec<Entry>> {
+    query(
+        "SELECT version, state, reason, actor, at FROM order_history WHERE order_id = $1 ORDER BY version LIMIT 100",
+    )
+    .bind(id)
+    .fetch_all(tx)
+    .await
+}
+
+/// Which orders a list shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Only this customer's.
+    pub customer: Option<UserId>,
+    /// Only those that stand there.
+    pub state: Option<OrderState>,
+    /// Only those placed before this one.
+    pub before: Option<OrderId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Orders, the newest first. One text per question, so that each has its index.
+pub async fn list(tx: &mut Tx, wanted: Wanted) -> Result<Vec<Order>> {
+    let before = wanted.before.unwrap_or(OrderId::from_uuid(Uuid::max()));
+    let list = match (wanted.customer, wanted.state) {
+        (None, None) => query(
+            "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening,
+                    carrier, tracking, shipped_at, job_id, version, placed_at, updated_at
+             FROM orders WHERE id < $1 ORDER BY id DESC LIMIT $2",
+        ),
+        (Some(_), None) => query(
+            "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening,
+                    carrier, tracking, shipped_at, job_id, version, placed_at, updated_at
+             FROM orders WHERE id < $1 AND customer_id = $3 ORDER BY id DESC LIMIT $2",
+        ),
+        (None, Some(_)) => query(
+            "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening,
+                    carrier, tracking, shipped_at, job_id, version, placed_at, updated_at
+             FROM orders WHERE id < $1 AND state = $3 ORDER BY id DESC LIMIT $2",
+        ),
+        (Some(_), Some(_)) => query(
+            "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening,
+                    carrier, tracking, shipped_at, job_id, version, placed_at, updated_at
+             FROM orders WHERE id < $1 AND customer_id = $3 AND state = $4 ORDER BY id DESC LIMIT $2",
+        ),
+    };
+    let mut list = list.bind(before).bind(wanted.limit);
+    if let Some(customer) = wanted.customer {
+        list = list.bind(customer);
+    }
+    if let Some(state) = wanted.state {
+        list = list.bind(state);
+    }
+    list.fetch_all(tx).await
+}

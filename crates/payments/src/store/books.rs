@@ -1,0 +1,184 @@
+//! The books: ledger, refunds, screenings, and the webhooks that were heard.
+
+use contracts::payments::{Screen, Screened};
+use db::{FromRow, Row, Tx, query};
+use kernel::{AttemptId, Currency, OrderId, RefundId, Result, Time, UserId};
+
+use crate::model::{Account, Attempt};
+
+/// One entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which attempt it belongs to.
+    pub attempt_key: AttemptId,
+    /// Where the money went, or came from below zero.
+    pub account: Account,
+    /// How much.
+    pub amount: i64,
+    /// In which currency.
+    pub currency: Currency,
+    /// When.
+    pub booked_at: Time,
+}
+
+db::from_row!(Entry {
+    attempt_key,
+    account,
+    amount,
+    currency,
+    booked_at
+});
+
+/// One refund.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundRow {
+    /// Which.
+    pub id: RefundId,
+    /// How much.
+    pub amount: i64,
+    /// In which currency.
+    pub currency: Currency,
+    /// When.
+    pub refunded_at: Time,
+}
+
+db::from_row!(RefundRow {
+    id,
+    amount,
+    currency,
+    refunded_at
+});
+
+/// Books one entry; its counterparts follow in the same transaction.
+pub async fn book(tx: &mut Tx, attempt: &Attempt, account: Account, amount: i64, now: Time) -> Result<()> {
+    query(
+        "INSERT INTO ledger (order_id, attempt_key, account, amount, currency, booked_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(attempt.order_id)
+    .bind(attempt.key)
+    .bind(account)
+    .bind(amount)
+    .bind(attempt.currency)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The entries of an order.
+pub async fn ledger(tx: &mut Tx, order: OrderId) -> Result<Vec<Entry>> {
+    query(
+        "SELECT attempt_key, account, amount, currency, booked_at FROM ledger
+         WHERE order_id = $1 ORDER BY booked_at, attempt_key, account LIMIT 1000",
+    )
+    .bind(order)
+    .fetch_all(tx)
+    .await
+}
+
+/// Writes down that money was paid back.
+pub async fn insert_refund(tx: &mut Tx, id: RefundId, attempt: &Attempt, now: Time) -> Result<()> {
+    query(
+        "INSERT INTO refunds (order_id, id, attempt_key, amount, currency, refunded_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(attempt.order_id)
+    .bind(id)
+    .bind(attempt.key)
+    .bind(attempt.amount)
+    .bind(attempt.currency)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What was paid back of an order.
+pub async fn refunds(tx: &mut Tx, order: OrderId) -> Result<Vec<RefundRow>> {
+    query("SELECT id, amount, currency, refunded_at FROM refunds WHERE order_id = $1 ORDER BY id LIMIT 1000")
+        .bind(order)
+        .fetch_all(tx)
+        .await
+}
+
+/// Locks a customer, so that his orders are counted one after the other.
+pub async fn lock_shopper(tx: &mut Tx, customer: UserId) -> Result<()> {
+    query(
+        "INSERT INTO shoppers (customer_id, turns) VALUES ($1, 0)
+         ON CONFLICT (customer_id) DO UPDATE SET turns = shoppers.turns + 1",
+    )
+    .bind(customer)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What was found of an order before.
+pub async fn find_screening(tx: &mut Tx, order: OrderId) -> Result<Option<Screened>> {
+    struct Found(Screened);
+    impl FromRow for Found {
+        fn from_row(row: &Row<'_>) -> Result<Found> {
+            Ok(Found(Screened {
+                verdict: row.get("verdict")?,
+                reason: row.get("reason")?,
+            }))
+        }
+    }
+    let found: Option<Found> = query("SELECT verdict, reason FROM screenings WHERE order_id = $1")
+        .bind(order)
+        .fetch_optional(tx)
+        .await?;
+    Ok(found.map(|Found(screened)| screened))
+}
+
+/// How many orders of a customer were screened since then, counted up to `most`.
+pub async fn count_screened(tx: &mut Tx, customer: UserId, since: Time, most: i64) -> Result<i64> {
+    let (count,): (i64,) = query(
+        "SELECT CAST(COUNT(*) AS BIGINT) FROM (
+             SELECT order_id FROM screenings WHERE customer_id = $1 AND screened_at > $2 LIMIT $3) AS counted",
+    )
+    .bind(customer)
+    .bind(since)
+    .bind(most)
+    .fetch_one(tx)
+    .await?;
+    Ok(count)
+}
+
+/// Saves what was found; returns whether nothing had been found before.
+pub async fn insert_screening(tx: &mut Tx, ask: &Screen, found: &Screened, now: Time) -> Result<bool> {
+    let inserted = query(
+        "INSERT INTO screenings (order_id, customer_id, amount, currency, verdict, reason, screened_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (order_id) DO NOTHING",
+    )
+    .bind(ask.order)
+    .bind(ask.customer)
+    .bind(ask.total.amount)
+    .bind(ask.total.currency)
+    .bind(found.verdict)
+    .bind(&found.reason)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(inserted == 1)
+}
+
+/// Writes down that a webhook was heard; returns whether it is the first time.
+pub async fn hear(tx: &mut Tx, id: &str, now: Time) -> Result<bool> {
+    let heard =
+        query("INSERT INTO webhooks_heard (id, heard_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
+            .bind(id)
+            .bind(now)
+            .execute(tx)
+            .await?;
+    Ok(heard == 1)
+}
+
+/// Forgets webhooks heard before then: a signature that old is refused anyway.
+pub async fn forget_webhooks(tx: &mut Tx, before: Time) -> Result<u64> {
+    query("DELETE FROM webhooks_heard WHERE heard_at < $1")
+        .bind(before)
+        .execute(tx)
+        .await
+}

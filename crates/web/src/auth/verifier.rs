@@ -1,0 +1,201 @@
+//! Checking a token, once: verifying costs tens of microseconds, so what was
+//! verified is remembered by its hash until it expires or is revoked.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderValue, header};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use kernel::{Error, Kind, Result, SessionId, Time, World};
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+
+use super::{Caller, Claims, ISSUER};
+use crate::Failure;
+
+/// Where the public keys are.
+#[async_trait]
+pub trait Keys: Send + Sync + 'static {
+    /// The Ed25519 public key (32 bytes) of this name; nothing if there is none.
+    async fn key(&self, kid: &str) -> Result<Option<Vec<u8>>>;
+}
+
+/// Checks tokens and remembers those that hold. Cheap to clone; the clones
+/// remember together.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    world: World,
+    keys: Arc<dyn Keys>,
+    validation: Validation,
+    /// By the SHA-256 of the token: a copy of the memory opens nothing.
+    verified: Cache<[u8; 32], Remembered>,
+    known_keys: Cache<String, KnownKey>,
+    revoked: Cache<SessionId, ()>,
+}
+
+#[derive(Clone, Copy)]
+struct Remembered {
+    caller: Caller,
+    expires_at: Time,
+}
+
+#[derive(Clone)]
+struct KnownKey {
+    key: Option<DecodingKey>,
+    until: Time,
+}
+
+/// How long a key is used before it is asked for again.
+const KEY_KEPT: Duration = Duration::from_secs(300);
+/// How long it is remembered that there is no such key: long enough that a
+/// flood of made-up names is not passed on, short enough for a new key.
+const NO_KEY_KEPT: Duration = Duration::from_secs(10);
+
+impl Verifier {
+    /// Tokens of [`ISSUER`], signed with one of these keys.
+    pub fn new(world: World, keys: Arc<dyn Keys>) -> Verifier {
+        Verifier::of_issuer(world, keys, ISSUER)
+    }
+
+    /// Tokens of another issuer.
+    pub fn of_issuer(world: World, keys: Arc<dyn Keys>, issuer: &str) -> Verifier {
+        // One algorithm: the token has no say in how it is checked.
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[issuer]);
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+        validation.validate_aud = false;
+        validation.validate_exp = false; // Checked here, by the clock that was handed in.
+        Verifier(Arc::new(Inner {
+            world,
+            keys,
+            validation,
+            verified: Cache::new(10_000),
+            known_keys: Cache::new(100),
+            revoked: Cache::new(100_000),
+        }))
+    }
+
+    /// Who is calling: nothing without a token, 401 `invalid_token` with one
+    /// that does not hold.
+    pub async fn caller(&self, headers: &HeaderMap) -> std::result::Result<Option<Caller>, Failure> {
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            return Ok(None);
+        };
+        match self.verify(bearer(value)?).await {
+            Ok(caller) => Ok(Some(caller)),
+            Err(error) if error.kind == Kind::Unauthenticated => Err(refuse(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whom this token belongs to.
+    pub async fn verify(&self, token: &str) -> Result<Caller> {
+        let inner = &*self.0;
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let remembered = match inner.verified.get(&hash).await {
+            Some(remembered) => remembered,
+            None => {
+                let fresh = self.check(token).await?;
+                inner.verified.insert(hash, fresh).await;
+                fresh
+            }
+        };
+        if remembered.expires_at <= inner.world.now() {
+            inner.verified.invalidate(&hash).await;
+            return Err(invalid("the token has expired"));
+        }
+        if inner.revoked.contains_key(&remembered.caller.session) {
+            return Err(invalid("the session of this token was ended"));
+        }
+        Ok(remembered.caller)
+    }
+
+    /// Refuses every token of this session from now on, in this process.
+    pub async fn revoke(&self, session: SessionId) {
+        self.0.revoked.insert(session, ()).await;
+    }
+
+    async fn check(&self, token: &str) -> Result<Remembered> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid("the token cannot be read"))?;
+        if header.alg != Algorithm::EdDSA {
+            return Err(invalid("the token is not signed with EdDSA"));
+        }
+        let kid = header
+            .kid
+            .filter(|kid| is_name(kid))
+            .ok_or_else(|| invalid("the token names no key"))?;
+        let key = self
+            .key(kid)
+            .await?
+            .ok_or_else(|| invalid("the token names a key that is not known"))?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.0.validation);
+        let Claims {
+            sub, role, sid, exp, ..
+        } = claims.map_err(|_| invalid("the token does not hold"))?.claims;
+        let expires_at = Time::from_micros(exp.saturating_mul(1_000_000));
+        Ok(Remembered {
+            caller: Caller {
+                id: sub,
+                role,
+                session: sid,
+            },
+            expires_at,
+        })
+    }
+
+    async fn key(&self, kid: String) -> Result<Option<DecodingKey>> {
+        let inner = &*self.0;
+        let now = inner.world.now();
+        if let Some(known) = inner.known_keys.get(&kid).await
+            && now < known.until
+        {
+            return Ok(known.key);
+        }
+        let key = inner
+            .keys
+            .key(&kid)
+            .await?
+            .map(|bytes| DecodingKey::from_ed_der(&bytes));
+        let until = now + if key.is_some() { KEY_KEPT } else { NO_KEY_KEPT };
+        inner
+            .known_keys
+            .insert(
+                kid,
+                KnownKey {
+                    key: key.clone(),
+                    until,
+                },
+            )
+            .await;
+        Ok(key)
+    }
+}
+
+/// The token of `Authorization: Bearer …` (RFC 6750).
+fn bearer(value: &HeaderValue) -> std::result::Result<&str, Failure> {
+    let text = value.to_str().unwrap_or_default();
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
+        Ok(token.trim())
+    } else {
+        Err(refuse(invalid("authorization is Bearer and a token")))
+    }
+}
+
+fn is_name(kid: &str) -> bool {
+    (1..=64).contains(&kid.len())
+        && kid
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(Kind::Unauthenticated, "invalid_token", message)
+}
+
+fn refuse(error: Error) -> Failure {
+    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    Failure::from(error).header(header::WWW_AUTHENTICATE, challenge)
+}

@@ -1,0 +1,45 @@
+//! Reading a body to its end, within its limit.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kernel::{Error, Kind};
+
+use crate::Failure;
+
+/// What is read into memory at the most where no [`crate::edge::body_limit`]
+/// says less.
+const LARGEST_BYTES: usize = 8 << 20;
+
+/// The whole body.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Failure> {
+    match Limited::new(body, LARGEST_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if is_too_large(&*error) => Err(too_large()),
+        Err(error) => {
+            Err(Error::invalid("unreadable_body", format!("the body cannot be read: {error}")).into())
+        }
+    }
+}
+
+/// The body is larger than it may be: 413.
+pub(crate) fn too_large() -> Failure {
+    let error = Error::new(
+        Kind::TooMany,
+        "body_too_large",
+        "the body is larger than this server takes",
+    );
+    Failure::with_status(StatusCode::PAYLOAD_TOO_LARGE, error)
+}
+
+fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}

@@ -1,0 +1,182 @@
+//! The table of keys.
+
+use std::time::Duration;
+
+use db::{Db, Migration, Tx, query};
+use kernel::{Error, Kind, Result, Time};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Answer, IdempotencyKey, once::AsKey};
+
+/// The table, for the list of every service that uses it.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    name: "idempotency_1",
+    sql: "CREATE TABLE idempotency (
+            scope TEXT NOT NULL,
+            route TEXT NOT NULL,
+            key TEXT NOT NULL,
+            body_hash BYTEA NOT NULL,
+            answer TEXT,
+            created_at BIGINT NOT NULL,
+            PRIMARY KEY (scope, route, key)
+        );
+        CREATE INDEX idempotency_created ON idempotency (created_at)",
+}];
+
+/// How long an answer is kept.
+pub const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Takes the key for this transaction. Returns the answer that was given
+/// before, or nothing to the first, who then owes an [`answer`]. Of two at
+/// once the second waits until the first has committed or failed. Without a
+/// key everybody is the first.
+pub async fn claim<T: DeserializeOwned>(
+    tx: &mut Tx,
+    key: Option<&IdempotencyKey>,
+) -> Result<Option<Answer<T>>> {
+    let Some(key) = key else { return Ok(None) };
+    tx.repeatable();
+    let now = tx.world().now();
+    let claimed = query(
+        "INSERT INTO idempotency (scope, route, key, body_hash, created_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    )
+    .bind(&key.scope)
+    .bind(&key.route)
+    .bind(&key.key)
+    .bind(&key.body_hash[..])
+    .bind(now)
+    .execute(tx)
+    .await?;
+    if claimed == 1 {
+        return Ok(None);
+    }
+    match read(tx, key).await? {
+        Some(row) if !row.is_over(now) => row.again(key).map(Some),
+        Some(row) if take_over(tx, key, &row, now).await? => Ok(None),
+        // It was purged, or somebody else took it over, between two statements.
+        _ => Err(Error::unavailable(
+            "idempotency_key_busy",
+            "this idempotency key is in use just now; try again",
+        )),
+    }
+}
+
+/// Saves the answer of the first, beside its effect.
+pub async fn answer<T: Serialize>(tx: &mut Tx, key: Option<&IdempotencyKey>, answer: &T) -> Result<()> {
+    let Some(key) = key else { return Ok(()) };
+    let text = serde_json::to_string(answer).map_err(Error::internal)?;
+    let saved = query("UPDATE idempotency SET answer = $4 WHERE scope = $1 AND route = $2 AND key = $3")
+        .bind(&key.scope)
+        .bind(&key.route)
+        .bind(&key.key)
+        .bind(text)
+        .execute(tx)
+        .await?;
+    if saved == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal(
+            "an answer was saved for a key that was not claimed",
+        ))
+    }
+}
+
+/// The answer that was given before, if one was: to be looked for before
+/// anything is asked that may have changed since.
+pub async fn find<T: DeserializeOwned>(db: &Db, key: &impl AsKey) -> Result<Option<Answer<T>>> {
+    let Some(key) = key.as_key() else { return Ok(None) };
+    let row: Result<Option<Row>> = db::read!(db, async |tx| { read(tx, key).await });
+    match row? {
+        Some(row) if !row.is_over(db.world().now()) => row.again(key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Removes what is older than [`KEPT`], a thousand rows at a time. Returns how
+/// many went.
+pub async fn purge(db: &Db) -> Result<u64> {
+    let until = db.world().now() - KEPT;
+    let mut gone = 0;
+    loop {
+        let some: Result<u64> = db::write!(db, async |tx| {
+            query(
+                "DELETE FROM idempotency WHERE (scope, route, key) IN
+                 (SELECT scope, route, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT 1000)
+                 AND created_at < $1",
+            )
+            .bind(until)
+            .execute(tx)
+            .await
+        });
+        let some = some?;
+        gone += some;
+        if some < 1000 {
+            return Ok(gone);
+        }
+    }
+}
+
+struct Row {
+    body_hash: Vec<u8>,
+    answer: Option<String>,
+    created_at: Time,
+}
+
+db::from_row!(Row {
+    body_hash,
+    answer,
+    created_at
+});
+
+impl Row {
+    fn is_over(&self, now: Time) -> bool {
+        self.created_at + KEPT <= now
+    }
+
+    fn again<T: DeserializeOwned>(self, key: &IdempotencyKey) -> Result<Answer<T>> {
+        if self.body_hash != key.body_hash {
+            let message = format!(
+                "the idempotency key {} was used before for another request",
+                key.key
+            );
+            return Err(Error::new(Kind::Mismatch, "idempotency_key_reused", message));
+        }
+        let Some(answer) = self.answer else {
+            return Err(Error::internal(
+                "an idempotency key was committed without its answer",
+            ));
+        };
+        serde_json::from_str(&answer)
+            .map(Answer::again)
+            .map_err(Error::internal)
+    }
+}
+
+async fn read(tx: &mut Tx, key: &IdempotencyKey) -> Result<Option<Row>> {
+    query(
+        "SELECT body_hash, answer, created_at FROM idempotency WHERE scope = $1 AND route = $2 AND key = $3",
+    )
+    .bind(&key.scope)
+    .bind(&key.route)
+    .bind(&key.key)
+    .fetch_optional::<Row>(tx)
+    .await
+}
+
+/// A key that is over its time is as good as new: it need not be purged first.
+async fn take_over(tx: &mut Tx, key: &IdempotencyKey, row: &Row, now: Time) -> Result<bool> {
+    let taken = query(
+        "UPDATE idempotency SET body_hash = $5, answer = NULL, created_at = $6
+         WHERE scope = $1 AND route = $2 AND key = $3 AND created_at = $4",
+    )
+    .bind(&key.scope)
+    .bind(&key.route)
+    .bind(&key.key)
+    .bind(row.created_at)
+    .bind(&key.body_hash[..])
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(taken == 1)
+}

@@ -1,0 +1,70 @@
+//! One page of a list.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Cursor, Json, Page, telemetry};
+
+/// `{"items": […], "next": cursor or null}`, with `Link: <…>; rel="next"`
+/// (RFC 8288) while there is more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct List<T> {
+    /// At most as many as were asked for.
+    pub items: Vec<T>,
+    /// Where to go on; nothing at the end.
+    pub next: Option<Cursor>,
+}
+
+impl<T> List<T> {
+    /// From rows that were asked for with `LIMIT page.limit + 1`: whether the
+    /// one too many is there tells whether there is more.
+    pub fn page(mut rows: Vec<T>, page: &Page, key: impl Fn(&T) -> Cursor) -> List<T> {
+        let limit = usize::try_from(page.limit).unwrap_or_default();
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if more { rows.last().map(key) } else { None };
+        List { items: rows, next }
+    }
+
+    /// The same list of other things.
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> List<U> {
+        List {
+            items: self.items.into_iter().map(f).collect(),
+            next: self.next,
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for List<T> {
+    fn into_response(self) -> Response {
+        let link = self
+            .next
+            .as_ref()
+            .map(|next| format!("<{}>; rel=\"next\"", next_page(next)));
+        let mut response = Json(&self).into_response();
+        if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+}
+
+/// The address of the request, with this cursor in the place of its own.
+fn next_page(cursor: &Cursor) -> String {
+    let uri = telemetry::uri();
+    let (path, query) = uri
+        .as_ref()
+        .map_or(("", ""), |uri| (uri.path(), uri.query().unwrap_or_default()));
+    let mut address = format!("{path}?");
+    for pair in query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"))
+    {
+        address.push_str(pair);
+        address.push('&');
+    }
+    address.push_str(&format!("cursor={cursor}"));
+    address
+}

@@ -1,0 +1,171 @@
+//! What the tests need beside Rust: found, installed where that is allowed, or
+//! named with how to install it. Never skipped in silence.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::shell::{Done, is_root, on_path, output, run, works};
+
+/// Where what is needed was found.
+pub struct Found {
+    /// The folder of PostgreSQL's programs.
+    pub postgres: PathBuf,
+    /// A Python that has aiosmtpd.
+    pub python: PathBuf,
+}
+
+/// The oldest PostgreSQL that is tested.
+const POSTGRES: u32 = 15;
+
+/// Finds everything. On Debian and its like what is missing is installed when
+/// that needs no password.
+pub fn all() -> Done<Found> {
+    if let Ok(found) = find() {
+        return Ok(found);
+    }
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| (need.missing)()).collect();
+    if let Some(sudo) = may_install() {
+        let packages: Vec<_> = missing.iter().map(|need| need.debian).collect();
+        eprintln!(
+            "missing: {}; installing with apt-get: {}",
+            names(&missing),
+            packages.join(" ")
+        );
+        install(sudo, &packages)?;
+    }
+    find().map_err(|still| format!("{still}{}", how(&missing)))
+}
+
+struct Need {
+    name: &'static str,
+    /// The package of Debian and Ubuntu.
+    debian: &'static str,
+    /// How to get it elsewhere.
+    elsewhere: &'static str,
+    missing: fn() -> bool,
+}
+
+const NEEDS: [Need; 3] = [
+    Need {
+        name: "PostgreSQL 15 or newer",
+        debian: "postgresql",
+        elsewhere: "Fedora: dnf install postgresql-server; macOS: brew install postgresql@17; or set PGBIN to its folder of programs",
+        missing: || postgres().is_none(),
+    },
+    Need {
+        name: "psql",
+        debian: "postgresql-client",
+        elsewhere: "it comes with PostgreSQL",
+        missing: || on_path("psql").is_none(),
+    },
+    Need {
+        name: "Python with aiosmtpd",
+        debian: "python3-aiosmtpd",
+        elsewhere: "python3 -m pip install aiosmtpd",
+        missing: || python().is_none(),
+    },
+];
+
+fn find() -> Done<Found> {
+    match (postgres(), python(), on_path("psql")) {
+        (Some(postgres), Some(python), Some(_)) => Ok(Found { postgres, python }),
+        _ => {
+            let missing: Vec<_> = NEEDS.iter().filter(|need| (need.missing)()).collect();
+            Err(format!("missing: {}", names(&missing)))
+        }
+    }
+}
+
+fn names(needs: &[&Need]) -> String {
+    needs.iter().map(|need| need.name).collect::<Vec<_>>().join(", ")
+}
+
+fn how(missing: &[&Need]) -> String {
+    let packages: Vec<_> = missing.iter().map(|need| need.debian).collect();
+    let mut text = format!("\n  Debian, Ubuntu: sudo apt-get install {}", packages.join(" "));
+    for need in missing {
+        text.push_str(&format!("\n  {}: {}", need.name, need.elsewhere));
+    }
+    text
+}
+
+/// The programs of the newest PostgreSQL that is new enough.
+fn postgres() -> Option<PathBuf> {
+    let named = env::var_os("PGBIN").map(PathBuf::from);
+    let on_path = on_path("postgres").and_then(|file| file.parent().map(Path::to_owned));
+    let debian = versions(Path::new("/usr/lib/postgresql"), "bin");
+    let brew = ["/opt/homebrew/opt", "/usr/local/opt"]
+        .into_iter()
+        .flat_map(|folder| versions(Path::new(folder), "bin"));
+    let folders = named.into_iter().chain(debian).chain(on_path).chain(brew);
+    folders
+        .filter_map(|folder| Some((version(&folder)?, folder)))
+        .filter(|(version, folder)| *version >= POSTGRES && folder.join("initdb").is_file())
+        // Of two equally new the earlier one: that which was named.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, folder)| folder)
+}
+
+fn versions(folder: &Path, programs: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path().join(programs))
+        .filter(|folder| folder.join("postgres").is_file())
+        .collect()
+}
+
+/// `postgres (PostgreSQL) 15.14 (Debian …)` is 15.
+fn version(folder: &Path) -> Option<u32> {
+    let said = output(Command::new(folder.join("postgres")).arg("--version")).ok()?;
+    let number = said
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The system's own Python first: servers run as another user, who may not
+/// enter the home folder that a private Python lies in.
+fn python() -> Option<PathBuf> {
+    let candidates = [Some(PathBuf::from("/usr/bin/python3")), on_path("python3")];
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|python| works(Command::new(python).args(["-c", "import aiosmtpd"])))
+}
+
+/// Whether packages can be installed without asking anybody, and whether that
+/// takes sudo.
+fn may_install() -> Option<bool> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let debian = release.lines().any(|line| {
+        let like = line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE="));
+        like.is_some_and(|like| like.contains("debian") || like.contains("ubuntu"))
+    });
+    on_path("apt-get").filter(|_| debian)?;
+    if is_root() {
+        return Some(false);
+    }
+    works(Command::new("sudo").args(["-n", "true"])).then_some(true)
+}
+
+fn install(sudo: bool, packages: &[&str]) -> Done {
+    let apt = |arguments: &[&str]| {
+        let mut command = if sudo {
+            let mut command = Command::new("sudo");
+            command.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+            command
+        } else {
+            let mut command = Command::new("apt-get");
+            command.env("DEBIAN_FRONTEND", "noninteractive");
+            command
+        };
+        run(command.args(["-qq", "-o", "Dpkg::Use-Pty=0"]).args(arguments))
+    };
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    // The lists of packages are often absent in a fresh container.
+    apt(&["update"]).and_then(|()| apt(&arguments))
+}

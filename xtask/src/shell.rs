@@ -1,0 +1,121 @@
+//! Running other programs, and where the workspace is.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+/// What a step says when it fails: a sentence, perhaps with lines below it.
+pub type Done<T = ()> = Result<T, String>;
+
+/// The folder of the workspace.
+pub fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().expect("xtask is a folder of the workspace")
+}
+
+/// The cargo that runs this, so that nothing is built by two versions.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    // What `cargo run` set for this process would make cargo see a changed environment.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Where cargo puts what it builds, wherever that was set.
+pub fn target() -> Done<&'static Path> {
+    static TARGET: OnceLock<Done<PathBuf>> = OnceLock::new();
+    let ask = || {
+        let answer = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+        let value: serde_json::Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        let folder = value["target_directory"]
+            .as_str()
+            .ok_or("cargo metadata names no target directory")?;
+        Ok(PathBuf::from(folder))
+    };
+    TARGET.get_or_init(ask).as_deref().map_err(Clone::clone)
+}
+
+/// The program as `cargo build` makes it.
+pub fn carmel() -> Done<Command> {
+    let mut command = Command::new(target()?.join("debug").join("carmel"));
+    // A developer's own settings must not show in a page or a check.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let setting = name.starts_with("CARMEL_") && !name.starts_with("CARMEL_TEST_");
+        if setting || ["DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS", "PORT"].contains(&name.as_str()) {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}
+
+/// Runs a program, its output shown; an error when it does not end well.
+pub fn run(command: &mut Command) -> Done {
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{} ended with {status}", line(command)))
+    }
+}
+
+/// Runs a program and returns what it printed; its errors are part of the error.
+pub fn output(command: &mut Command) -> Done<String> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().map_err(|error| cannot_start(command, &error))?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    let said = [stdout, stderr].concat();
+    Err(format!(
+        "{} ended with {status}\n{}",
+        line(command),
+        String::from_utf8_lossy(&said).trim_end()
+    ))
+}
+
+/// Whether a program runs and ends well; what it prints is not shown.
+pub fn works(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// The program of this name on the path.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Whether this runs as root.
+pub fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// The command as a person would type it.
+pub fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> String {
+    format!("{} cannot be started: {error}", line(command))
+}

@@ -1,0 +1,44 @@
+//! The checks, each by its name.
+
+use crate::{
+    deny, floors, pages,
+    postgres::Server,
+    shell::{Done, cargo, output, run},
+    sql,
+};
+
+pub const FORMATTING: &str = "formatting";
+pub const FLOORS: &str = "floors";
+pub const BUILD: &str = "build";
+pub const PAGES: &str = "generated pages";
+pub const SQL: &str = "SQL on both engines";
+pub const LINTS: &str = "lints";
+pub const LICENCES: &str = "licences and vulnerabilities";
+
+/// Runs one check by its name; only SQL needs the server.
+pub fn step(name: &str, server: Option<&Server>) -> Done {
+    match name {
+        FORMATTING => output(cargo().args(["fmt", "--all", "--check"])).map(|_| ()),
+        FLOORS => floors::check(),
+        BUILD => build(),
+        PAGES => pages::check(),
+        SQL => sql::check(server.ok_or("there is no PostgreSQL to ask")?),
+        LINTS => run(cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ])),
+        LICENCES => deny::check(),
+        other => Err(format!("there is no check called {other}")),
+    }
+}
+
+/// Builds what the other checks and the tests run: in one go, so that no crate
+/// is built twice with different features.
+pub fn build() -> Done {
+    run(cargo().args(["build", "--workspace", "--bins", "--tests", "--quiet"]))
+}
