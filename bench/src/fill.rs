@@ -53,40 +53,23 @@ async fn fill_carmel(plan: &Plan, stack: &Stack<'_>) -> Filled {
     let (email, password) = stack.administrator();
     let staff = sign_in(stack, &email, &password).await;
 
-    let emails: Vec<String> = (0..plan.customers)
-        .map(|n| format!("buyer-{n}@example.com"))
-        .collect();
+    let emails: Vec<String> = (0..plan.customers).map(|n| format!("buyer-{n}@example.com")).collect();
     let sign_up = |email: &String| {
-        Ask::post(
-            "/users",
-            json!({ "name": "Buyer", "email": email, "password": PASSWORD }).to_string(),
-        )
+        Ask::post("/users", json!({ "name": "Buyer", "email": email, "password": PASSWORD }).to_string())
     };
     ask_all(address, AT_ONCE, emails.iter().map(sign_up).collect()).await;
-    let sign_in = |email: &String| {
-        Ask::post(
-            "/login",
-            json!({ "email": email, "password": PASSWORD }).to_string(),
-        )
-    };
+    let sign_in =
+        |email: &String| Ask::post("/login", json!({ "email": email, "password": PASSWORD }).to_string());
     let signed_in = ask_all(address, AT_ONCE, emails.iter().map(sign_in).collect()).await;
     let customers = signed_in.iter().map(|answer| {
         let (id, token) = (text(&answer["user"]["id"]), text(&answer["access_token"]));
-        Customer {
-            path: format!("/users/{id}"),
-            id,
-            token,
-        }
+        Customer { path: format!("/users/{id}"), id, token }
     });
 
     let skus: Vec<String> = (0..plan.products).map(|n| format!("bench-{n}")).collect();
     let product = |sku: &String| {
         let variant = json!({ "sku": sku, "price": { "amount": 1200, "currency": "EUR" } });
-        Ask::post(
-            "/products",
-            json!({ "name": sku, "variants": [variant] }).to_string(),
-        )
-        .signed(&staff)
+        Ask::post("/products", json!({ "name": sku, "variants": [variant] }).to_string()).signed(&staff)
     };
     let made = ask_all(address, AT_ONCE, skus.iter().map(product).collect()).await;
     let stock = |sku: &String| {
@@ -98,11 +81,7 @@ async fn fill_carmel(plan: &Plan, stack: &Stack<'_>) -> Filled {
         sku: sku.clone(),
         path: format!("/products/{}", text(&product["id"])),
     });
-    Filled {
-        customers: customers.collect(),
-        products: products.collect(),
-        staff,
-    }
+    Filled { customers: customers.collect(), products: products.collect(), staff }
 }
 
 async fn sign_in(stack: &Stack<'_>, email: &str, password: &str) -> String {
@@ -115,35 +94,21 @@ async fn sign_in(stack: &Stack<'_>, email: &str, password: &str) -> String {
 async fn fill_express(plan: &Plan, stack: &Stack<'_>) -> Filled {
     let address = stack.address();
     let user = |n| json!({ "name": "Buyer", "email": format!("buyer-{n}@example.com") }).to_string();
-    let users = (0..plan.customers)
-        .map(|n| Ask::post("/users", user(n)))
-        .collect();
+    let users = (0..plan.customers).map(|n| Ask::post("/users", user(n))).collect();
     let customers = ask_all(address, AT_ONCE, users).await.into_iter().map(|user| {
         let id = text(&user["id"]);
-        Customer {
-            path: format!("/users/{id}"),
-            id,
-            token: String::new(),
-        }
+        Customer { path: format!("/users/{id}"), id, token: String::new() }
     });
     let customers = customers.collect();
     let skus: Vec<String> = (0..plan.products).map(|n| format!("bench-{n}")).collect();
-    let product = |sku: &String| {
-        Ask::post(
-            "/products",
-            json!({ "sku": sku, "name": sku, "price": 1200 }).to_string(),
-        )
-    };
+    let product =
+        |sku: &String| Ask::post("/products", json!({ "sku": sku, "name": sku, "price": 1200 }).to_string());
     let made = ask_all(address, AT_ONCE, skus.iter().map(product).collect()).await;
     let products = skus.iter().zip(&made).map(|(sku, product)| Product {
         sku: sku.clone(),
         path: format!("/products/{}", text(&product["id"])),
     });
-    Filled {
-        customers,
-        products: products.collect(),
-        staff: String::new(),
-    }
+    Filled { customers, products: products.collect(), staff: String::new() }
 }
 
 /// Text, or a number as text: `pg` gives a BIGINT as text already.

@@ -28,12 +28,8 @@ pub struct Ask {
 impl Ask {
     /// `GET`, with a token if there is one.
     pub fn get(path: &str, token: &str) -> Ask {
-        let request = Request::get(path)
-            .header(header::HOST, "localhost")
-            .body(Full::default());
-        let ask = Ask {
-            request: request.expect("a path of ours"),
-        };
+        let request = Request::get(path).header(header::HOST, "localhost").body(Full::default());
+        let ask = Ask { request: request.expect("a path of ours") };
         if token.is_empty() { ask } else { ask.signed(token) }
     }
 
@@ -43,9 +39,7 @@ impl Ask {
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body));
-        Ask {
-            request: request.expect("a path of ours"),
-        }
+        Ask { request: request.expect("a path of ours") }
     }
 
     /// Signed in.
@@ -59,9 +53,7 @@ impl Ask {
     }
 
     fn with(mut self, name: &'static str, value: &str) -> Ask {
-        self.request
-            .headers_mut()
-            .insert(name, value.parse().expect("a header of ours"));
+        self.request.headers_mut().insert(name, value.parse().expect("a header of ours"));
         self
     }
 }
@@ -88,10 +80,7 @@ impl Outcome {
     /// The time within which this share was answered, in milliseconds.
     pub fn percentile(&self, share: f64) -> f32 {
         let index = (self.latencies.len() as f64 * share) as usize;
-        self.latencies
-            .get(index.min(self.latencies.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or_default()
+        self.latencies.get(index.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 
     fn add(&mut self, other: Outcome) {
@@ -123,15 +112,13 @@ impl Load {
     /// These in turn until the time is over.
     pub async fn repeat(&self, asks: &[Ask]) -> Outcome {
         let until = Instant::now() + self.span;
-        self.run(|count| (Instant::now() < until).then(|| asks[count as usize % asks.len()].clone()))
-            .await
+        self.run(|count| (Instant::now() < until).then(|| asks[count as usize % asks.len()].clone())).await
     }
 
     /// Another one each time until the time is over.
     pub async fn made(&self, make: &impl Fn(u64) -> Ask) -> Outcome {
         let until = Instant::now() + self.span;
-        self.run(|count| (Instant::now() < until).then(|| make(count)))
-            .await
+        self.run(|count| (Instant::now() < until).then(|| make(count))).await
     }
 
     async fn run(&self, next: impl Fn(u64) -> Option<Ask>) -> Outcome {
@@ -167,9 +154,7 @@ pub async fn ask_all(address: SocketAddr, connections: usize, asks: Vec<Ask>) ->
             let Some(ask) = asks.get(index) else {
                 return answers;
             };
-            let (status, body) = send(&mut connection, ask.clone())
-                .await
-                .expect("the server answers");
+            let (status, body) = send(&mut connection, ask.clone()).await.expect("the server answers");
             let text = String::from_utf8_lossy(&body);
             assert!(
                 (200..300).contains(&status),
@@ -237,11 +222,7 @@ pub fn busy(id: u32) -> f64 {
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     // utime and stime, fields 14 and 15 of proc(5), in hundredths of a second.
-    let ticks = |field: usize| {
-        fields
-            .get(field)
-            .and_then(|ticks| ticks.parse::<f64>().ok())
-            .unwrap_or_default()
-    };
+    let ticks =
+        |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
     (ticks(11) + ticks(12)) / 100.0
 }

@@ -23,9 +23,7 @@ enum Command {
 }
 
 fn main() {
-    let Arguments {
-        command: Command::Shop(plan),
-    } = Arguments::parse();
+    let Arguments { command: Command::Shop(plan) } = Arguments::parse();
     // Few threads: the load shares the machine with what it measures.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(plan.load_threads)

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     fill::{Filled, fill},
-    load::{Ask, Load, busy},
+    load::{Ask, Load, Outcome, busy},
     stacks::{Kind, Stack},
     table::Table,
 };
@@ -80,41 +80,22 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
     let filled = fill(plan, &stack).await;
     table.add("memory when filled, MB", kind, stack.memory_mb());
     let address = stack.restart_cold().await;
-    let load = Load {
-        address,
-        connections: plan.connections,
-        span: Duration::from_secs(plan.seconds),
-    };
+    let load = Load { address, connections: plan.connections, span: Duration::from_secs(plan.seconds) };
 
-    let users: Vec<Ask> = filled
-        .customers
-        .iter()
-        .map(|customer| Ask::get(&customer.path, &customer.token))
-        .collect();
-    let (cold, _) = measured(
-        table,
-        kind,
-        "GET /users/:id, each once, cold",
-        &stack,
-        load.once(&users),
-    )
-    .await;
-    report(&cold, kind);
+    let users: Vec<Ask> =
+        filled.customers.iter().map(|customer| Ask::get(&customer.path, &customer.token)).collect();
+    measured(table, kind, "GET /users/:id, each once, cold", &stack, load.once(&users)).await;
     measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
-    let products: Vec<Ask> = filled
-        .products
-        .iter()
-        .map(|product| Ask::get(&product.path, ""))
-        .collect();
+    let products: Vec<Ask> = filled.products.iter().map(|product| Ask::get(&product.path, "")).collect();
     measured(table, kind, "GET /products/:id", &stack, load.repeat(&products)).await;
 
     let began = Instant::now();
     let orders = |count: u64| order(kind, &filled, count);
-    let (placed, _) = measured(table, kind, "POST /orders", &stack, load.made(&orders)).await;
-    let seen: Vec<Ask> = stack.some_orders(&filled).await;
+    let placed = measured(table, kind, "POST /orders", &stack, load.made(&orders)).await;
     wait_until_settled(&stack, &filled).await;
     let settled = placed.answers as f64 / began.elapsed().as_secs_f64();
     table.add("orders settled per second", kind, settled);
+    let seen: Vec<Ask> = stack.some_orders(&filled).await;
     measured(table, kind, "GET /orders/:id", &stack, load.repeat(&seen)).await;
     table.add("memory at the end, MB", kind, stack.memory_mb());
     stack.check(&filled).await;
@@ -126,8 +107,8 @@ async fn measured(
     kind: Kind,
     what: &'static str,
     stack: &Stack<'_>,
-    load: impl Future<Output = crate::load::Outcome>,
-) -> (crate::load::Outcome, ()) {
+    load: impl Future<Output = Outcome>,
+) -> Outcome {
     let (me, server, began) = (busy(std::process::id()), stack.busy(), Instant::now());
     let outcome = load.await;
     let span = began.elapsed().as_secs_f64();
@@ -142,16 +123,12 @@ async fn measured(
     );
     report(&outcome, kind);
     table.add(what, kind, outcome.rate());
-    (outcome, ())
+    outcome
 }
 
 /// A figure with failures in it is none.
-fn report(outcome: &crate::load::Outcome, kind: Kind) {
-    assert!(
-        outcome.answers > 0,
-        "{kind} answered nothing: {:?}",
-        outcome.failures
-    );
+fn report(outcome: &Outcome, kind: Kind) {
+    assert!(outcome.answers > 0, "{kind} answered nothing: {:?}", outcome.failures);
     if !outcome.failures.is_empty() {
         eprintln!("  !! {kind} failed: {:?}", outcome.failures);
     }
@@ -165,10 +142,7 @@ fn order(kind: Kind, filled: &Filled, count: u64) -> Ask {
         [(count as usize * 7 + count as usize / filled.customers.len()) % filled.products.len()];
     match kind {
         Kind::Express => {
-            let body = format!(
-                r#"{{"userId":{},"sku":"{}","quantity":1}}"#,
-                customer.id, product.sku
-            );
+            let body = format!(r#"{{"userId":{},"sku":"{}","quantity":1}}"#, customer.id, product.sku);
             Ask::post("/orders", body)
         }
         Kind::Embedded | Kind::Postgres => {
@@ -176,9 +150,7 @@ fn order(kind: Kind, filled: &Filled, count: u64) -> Ask {
                 r#"{{"lines":[{{"sku":"{}","quantity":1}}],"payment":{{"token":"tok_success"}},"address":{{"name":"Ann Example","line1":"1 Harbour Street","city":"Hamburg","postal_code":"20095","country":"DE"}}}}"#,
                 product.sku
             );
-            Ask::post("/orders", body)
-                .signed(&customer.token)
-                .keyed(&format!("{}-{count}", customer.id))
+            Ask::post("/orders", body).signed(&customer.token).keyed(&format!("{}-{count}", customer.id))
         }
     }
 }

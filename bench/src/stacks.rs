@@ -64,23 +64,13 @@ impl<'a> Stack<'a> {
     pub async fn start(plan: &'a Plan, kind: Kind) -> Stack<'a> {
         // With full durability, as it is installed.
         let postgres = (kind != Kind::Embedded).then(|| postgres::Server::own(&["max_connections=200"]));
-        let database_url = postgres
-            .as_ref()
-            .map(postgres::Server::database)
-            .unwrap_or_default();
+        let database_url = postgres.as_ref().map(postgres::Server::database).unwrap_or_default();
         let redis = (kind == Kind::Express && !plan.without_redis).then(redis::Server::start);
         let shop = match kind {
             Kind::Express => Shop::Express(express(plan, &database_url, redis.as_ref())),
             Kind::Embedded | Kind::Postgres => Shop::Carmel(Box::new(carmel(plan, &database_url).await)),
         };
-        Stack {
-            kind,
-            plan,
-            shop,
-            redis,
-            _postgres: postgres,
-            database_url,
-        }
+        Stack { kind, plan, shop, redis, _postgres: postgres, database_url }
     }
 
     /// Where it answers.
@@ -109,21 +99,14 @@ impl<'a> Stack<'a> {
 
     /// The administrator whom the first start with sample data prints.
     pub fn administrator(&self) -> (String, String) {
-        let Shop::Carmel(carmel) = &self.shop else {
-            panic!("only Carmel has an administrator")
-        };
+        let Shop::Carmel(carmel) = &self.shop else { panic!("only Carmel has an administrator") };
         let log = carmel.log();
         let line = log
             .lines()
             .find_map(|line| line.strip_prefix("administrator: "))
             .expect("sample data was loaded");
-        let (email, rest) = line
-            .split_once(" with the password ")
-            .expect("the administrator has a password");
-        (
-            email.to_owned(),
-            rest.split_whitespace().next().unwrap_or_default().to_owned(),
-        )
+        let (email, rest) = line.split_once(" with the password ").expect("the administrator has a password");
+        (email.to_owned(), rest.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
     /// Seconds of processor time of the shop's own processes.
@@ -135,15 +118,8 @@ impl<'a> Stack<'a> {
     pub fn memory_mb(&self) -> f64 {
         let resident = |id: u32| {
             let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmRSS:"))
-                .unwrap_or_default();
-            line.split_whitespace()
-                .next()
-                .and_then(|kb| kb.parse::<f64>().ok())
-                .unwrap_or_default()
-                / 1024.0
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+            line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default() / 1024.0
         };
         self.processes().into_iter().map(resident).sum()
     }
@@ -155,9 +131,7 @@ impl<'a> Stack<'a> {
             Shop::Express(express) => express.id(),
         };
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        [id].into_iter()
-            .chain(children.split_whitespace().filter_map(|child| child.parse().ok()))
-            .collect()
+        [id].into_iter().chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
     }
 
     /// Reads of some orders, of those that there are.
@@ -202,15 +176,8 @@ impl<'a> Stack<'a> {
     /// Every order was paid: one that was not is no order settled.
     pub async fn check(&self, filled: &Filled) {
         if self.kind != Kind::Express {
-            for path in [
-                "/orders?state=cancelled&limit=1",
-                "/orders?state=in_review&limit=1",
-            ] {
-                assert!(
-                    self.is_empty(path, filled).await,
-                    "{}: there are orders at {path}",
-                    self.kind
-                );
+            for path in ["/orders?state=cancelled&limit=1", "/orders?state=in_review&limit=1"] {
+                assert!(self.is_empty(path, filled).await, "{}: there are orders at {path}", self.kind);
             }
         }
     }
@@ -227,28 +194,18 @@ async fn carmel(plan: &Plan, database_url: &str) -> Carmel {
     if !database_url.is_empty() {
         settings.push(("DATABASE_URL", database_url));
     }
-    settings.extend(
-        plan.settings
-            .iter()
-            .map(|setting| setting.split_once('=').expect("--set takes KEY=VALUE")),
-    );
+    settings
+        .extend(plan.settings.iter().map(|setting| setting.split_once('=').expect("--set takes KEY=VALUE")));
     Carmel::start_with(&plan.carmel, &["serve", "--sample"], &settings).await
 }
 
 fn express(plan: &Plan, database_url: &str, redis: Option<&redis::Server>) -> Program {
     let folder = std::fs::canonicalize(&plan.express).expect("the folder of the Express stack is there");
-    assert!(
-        folder.join("node_modules").is_dir(),
-        "run npm install in {} first",
-        folder.display()
-    );
+    assert!(folder.join("node_modules").is_dir(), "run npm install in {} first", folder.display());
     Program::start("express", |port| {
         let mut command = Command::new("node");
         command.arg(folder.join("server.js"));
-        command
-            .env("NODE_ENV", "production")
-            .env("PORT", port.to_string())
-            .env("DATABASE_URL", database_url);
+        command.env("NODE_ENV", "production").env("PORT", port.to_string()).env("DATABASE_URL", database_url);
         command.env("PROCESSES", plan.express_processes.to_string());
         match redis {
             Some(redis) => command.env("REDIS_URL", redis.url()),

@@ -7,8 +7,11 @@ use crate::stacks::Kind;
 /// Figures by what they are of and by stack, in the order they first came.
 #[derive(Default)]
 pub struct Table {
-    rows: Vec<(&'static str, Vec<(Kind, Vec<f64>)>)>,
+    rows: Vec<(&'static str, Cells)>,
 }
+
+/// The figures of each stack.
+type Cells = Vec<(Kind, Vec<f64>)>;
 
 impl Table {
     /// One more figure.
@@ -28,10 +31,7 @@ impl Table {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.rows
-            .first()
-            .map(|(_, cells)| cells.iter().map(|(kind, _)| *kind).collect())
-            .unwrap_or_default()
+        self.rows.first().map(|(_, cells)| cells.iter().map(|(kind, _)| *kind).collect()).unwrap_or_default()
     }
 }
 
@@ -41,21 +41,14 @@ impl fmt::Display for Table {
         write!(f, "| |")?;
         kinds.iter().try_for_each(|kind| write!(f, " {kind} |"))?;
         let compared = |kind: &&Kind| kinds.contains(&Kind::Express) && **kind != Kind::Express;
-        kinds
-            .iter()
-            .filter(compared)
-            .try_for_each(|kind| write!(f, " {kind} : Express |"))?;
+        kinds.iter().filter(compared).try_for_each(|kind| write!(f, " {kind} : Express |"))?;
         writeln!(f)?;
         write!(f, "|---|")?;
         (0..kinds.len() + kinds.iter().filter(compared).count()).try_for_each(|_| write!(f, "---:|"))?;
         writeln!(f)?;
         for (what, cells) in &self.rows {
-            let figures = |kind: Kind| {
-                cells
-                    .iter()
-                    .find(|(other, _)| *other == kind)
-                    .map(|(_, figures)| figures)
-            };
+            let figures =
+                |kind: Kind| cells.iter().find(|(other, _)| *other == kind).map(|(_, figures)| figures);
             write!(f, "| {what} |")?;
             for kind in &kinds {
                 match figures(*kind) {
@@ -79,22 +72,13 @@ fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle]
-    } else {
-        (sorted[middle - 1] + sorted[middle]) / 2.0
-    }
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
 fn spread(figures: &[f64]) -> String {
     let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
     let most = figures.iter().copied().fold(0.0, f64::max);
-    format!(
-        "{} ({}–{})",
-        grouped(median(figures)),
-        grouped(least),
-        grouped(most)
-    )
+    format!("{} ({}–{})", grouped(median(figures)), grouped(least), grouped(most))
 }
 
 /// `12,345`

@@ -8,6 +8,7 @@ use crate::shell::{Done, carmel, output, root};
 const PAGES: &[(&str, &[&str])] = &[
     ("docs/settings.md", &["config", "reference", "--markdown"]),
     ("carmel.sample.toml", &["config", "reference", "--toml"]),
+    ("docs/openapi.json", &["openapi"]),
 ];
 
 /// Fails with the pages that are not what the program says now.

@@ -1,9 +1,12 @@
 //! The bus, and its form inside one process.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use db::Db;
-use kernel::{Result, World};
+use kernel::Result;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -25,16 +28,21 @@ enum Kind {
 struct Memory {
     consumers: RwLock<Vec<Arc<dyn Consumer>>>,
     live: broadcast::Sender<Arc<Envelope>>,
+    keep: Duration,
 }
 
 impl Bus {
-    /// The one inside this process: what is relayed here is heard here.
-    pub fn memory(_world: &World) -> Bus {
+    /// The one inside this process: what is relayed here is heard here. Keeps
+    /// for 7 days what was sent or heard.
+    pub fn memory() -> Bus {
+        Bus::memory_keeping(Duration::from_secs(7 * 24 * 3600))
+    }
+
+    /// The same, keeping for that long what was sent (so that it can be looked
+    /// at) and what was heard (so that it is not heard twice).
+    pub fn memory_keeping(span: Duration) -> Bus {
         let (live, _) = broadcast::channel(LIVE);
-        Bus(Kind::Memory(Arc::new(Memory {
-            consumers: RwLock::default(),
-            live,
-        })))
+        Bus(Kind::Memory(Arc::new(Memory { consumers: RwLock::default(), live, keep: span })))
     }
 
     /// From now on this consumer hears what is relayed. To be called before the
@@ -50,7 +58,7 @@ impl Bus {
 
     /// Relays the outbox of one service until `stop` is cancelled, then
     /// finishes what is under way. Clears away, too, what was sent or heard
-    /// more than 7 days ago.
+    /// long ago.
     pub async fn relay(&self, service: &'static str, db: Db, stop: CancellationToken) {
         let Kind::Memory(memory) = &self.0;
         let relay = Relay {
@@ -60,7 +68,7 @@ impl Bus {
         };
         tokio::select! {
             () = relay.until(&stop, || memory.consumers()) => {}
-            () = sweep::forever(service, &db) => {}
+            () = sweep::forever(service, &db, memory.keep) => {}
         }
     }
 

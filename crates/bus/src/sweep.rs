@@ -8,18 +8,16 @@ use kernel::{Result, Time};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(15);
-/// How long an event can be looked at after it was sent, and how long a
-/// consumer knows what it has heard. One that somebody refuses for longer may
-/// be heard by the others again; the audit speaks up long before.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many rows one transaction deletes, so that it holds nobody up.
 const BATCH: i64 = 1000;
 
-/// Sweeps now and then, for ever.
-pub(crate) async fn forever(service: &'static str, db: &Db) {
+/// Sweeps now and then, for ever. What was sent or heard is kept for `keep`: an
+/// event that somebody refuses for longer may be heard by the others again; the
+/// audit speaks up long before.
+pub(crate) async fn forever(service: &'static str, db: &Db, keep: Duration) {
     loop {
         db.world().sleep(db.world().jitter(EVERY)).await;
-        if let Err(error) = sweep(db).await {
+        if let Err(error) = sweep(db, keep).await {
             tracing::warn!(service, error = error.chain(), "old events were not swept");
         }
         match oldest(db).await {
@@ -36,8 +34,8 @@ pub(crate) async fn forever(service: &'static str, db: &Db) {
     }
 }
 
-async fn sweep(db: &Db) -> Result<()> {
-    let before = db.world().now() - KEEP;
+async fn sweep(db: &Db, keep: Duration) -> Result<()> {
+    let before = db.world().now() - keep;
     loop {
         let deleted = db::write!(db, async |tx| {
             Ok::<_, kernel::Error>(delete_sent(tx, before).await? + delete_heard(tx, before).await?)

@@ -5,6 +5,8 @@
 pub mod audit;
 pub mod config;
 mod databases;
+#[cfg(debug_assertions)]
+mod mortal;
 mod prepare;
 pub mod sample;
 mod serve;
@@ -101,12 +103,23 @@ pub fn run() -> ExitCode {
             .enable_all()
             .build()
             .map_err(Error::internal)?;
-        runtime.block_on(execute(arguments.command, loaded.config, World::real()))
+        runtime.block_on(execute(arguments.command, loaded.config, world()))
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("carmel: {}", error.chain());
         ExitCode::FAILURE
     })
+}
+
+/// The real world; in a debug build, one that kills the process with SIGKILL at
+/// the point that `CARMEL_TEST_KILL_AT` names, for the tests that want to know
+/// what is left.
+fn world() -> World {
+    #[cfg(debug_assertions)]
+    if let Ok(point) = std::env::var("CARMEL_TEST_KILL_AT") {
+        return World::new(mortal::Mortal::new(point));
+    }
+    World::real()
 }
 
 async fn execute(command: Command, config: Config, world: World) -> Result<ExitCode> {

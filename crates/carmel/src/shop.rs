@@ -99,7 +99,7 @@ impl Shop {
             settings: config.notifications(),
         })?;
 
-        let bus = Bus::memory(world);
+        let bus = Bus::memory_keeping(days(config.events.keep_days));
         let consumers = [
             users::consumers(&users),
             catalog::consumers(&catalog),
@@ -157,6 +157,13 @@ impl Shop {
     /// jobs. They end when `stop` is cancelled and running work is finished.
     pub fn start(&self, stop: &CancellationToken) -> Result<Workers> {
         let mut tasks = Vec::new();
+        let (orders, world) = (self.orders.clone(), self.world.clone());
+        tasks.push(world.spawn(async move {
+            // What stood still while nobody was here goes on at once, not at the next sweep.
+            if let Err(error) = orders.sweep().await {
+                tracing::warn!(error = error.chain(), "orders that stand still were not looked for; the next sweep does");
+            }
+        }));
         for (service, db) in &self.databases {
             let (bus, service, db, stop) = (self.bus.clone(), *service, db.clone(), stop.clone());
             tasks.push(
@@ -215,7 +222,7 @@ impl Shop {
     }
 
     fn runners(&self) -> Result<Vec<jobs::Runner>> {
-        let keep = Duration::from_secs(u64::from(self.config.jobs.keep_days) * 86_400);
+        let keep = days(self.config.jobs.keep_days);
         let runners = vec![
             users::runner(&self.users),
             catalog::runner(&self.catalog),
@@ -224,6 +231,7 @@ impl Shop {
             payments::runner(&self.payments)?,
             notifications::runner(&self.notifications),
         ];
+        let most = self.config.jobs.concurrency as usize;
         let world = self.world.clone();
         // A job belongs to the trace of the request that caused it.
         let traced =
@@ -235,7 +243,7 @@ impl Shop {
             };
         Ok(runners
             .into_iter()
-            .map(|runner| runner.keep(keep).around(traced.clone()))
+            .map(|runner| runner.keep(keep).usual_concurrency(most).around(traced.clone()))
             .collect())
     }
 
@@ -260,6 +268,10 @@ impl Workers {
             task.join().await;
         }
     }
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count) * 86_400)
 }
 
 fn described(api: OpenApi) -> OpenApi {

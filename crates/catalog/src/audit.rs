@@ -58,10 +58,7 @@ async fn versions(tx: &mut db::Tx, after: ProductId, since: Time) -> Result<Vec<
     .await?;
     let announced: std::collections::HashMap<String, i64> = announced.into_iter().collect();
     let last = |id: ProductId| announced.get(&id.to_string()).copied().unwrap_or_default();
-    Ok(products
-        .into_iter()
-        .map(|(id, version)| (id, version, last(id)))
-        .collect())
+    Ok(products.into_iter().map(|(id, version)| (id, version, last(id))).collect())
 }
 
 /// Prices are the last ones of their history, and the categories are a tree.
@@ -92,9 +89,7 @@ async fn tables(db: &Db) -> Result<Vec<String>> {
             Some(noted) => format!("{sku} costs {price}, and the last price in its history is {noted}"),
             None => format!("{sku} costs {price}, and its history has no price"),
         });
-        let rootless = rootless
-            .into_iter()
-            .map(|(id,)| format!("{id} is part of itself"));
+        let rootless = rootless.into_iter().map(|(id,)| format!("{id} is part of itself"));
         Ok::<_, kernel::Error>(mispriced.chain(rootless).collect())
     })
 }

@@ -11,9 +11,7 @@ use crate::Catalog;
 /// Who works for this service.
 pub fn runner(service: &Catalog) -> Runner {
     let runner = Runner::new("catalog", service.db.clone()).worker(Arc::new(Purger(service.clone())));
-    runner
-        .schedule("catalog.purge", "27 3 * * *", Purge {})
-        .expect("a cron expression that a test parses")
+    runner.schedule("catalog.purge", "27 3 * * *", Purge {}).expect("a cron expression that a test parses")
 }
 
 /// Removes idempotency keys past their time.

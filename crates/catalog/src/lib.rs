@@ -52,19 +52,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            remember: Duration::from_secs(5 * 60),
-        }
+        Settings { remember: Duration::from_secs(5 * 60) }
     }
 }
 
 /// All tables of this service, those of the floors below included.
 pub fn migrations() -> Vec<Migration> {
-    [
-        bus::MIGRATIONS,
-        ::jobs::MIGRATIONS,
-        web::idempotency::MIGRATIONS,
-        store::MIGRATIONS,
-    ]
-    .concat()
+    [bus::MIGRATIONS, ::jobs::MIGRATIONS, web::idempotency::MIGRATIONS, store::MIGRATIONS].concat()
 }

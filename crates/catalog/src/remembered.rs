@@ -67,11 +67,7 @@ where
         }
         let value = read.await?;
         if let Some(value) = &value {
-            let entry = Entry {
-                value: value.clone(),
-                change,
-                until: now + self.keep,
-            };
+            let entry = Entry { value: value.clone(), change, until: now + self.keep };
             self.values.insert(key.clone(), entry).await;
         }
         Ok(value)
@@ -103,18 +99,9 @@ mod tests {
         });
         assert_eq!(slow.await.unwrap(), Some("old"));
 
-        assert_eq!(
-            remembered.get(&1, async { Ok(Some("new")) }).await.unwrap(),
-            Some("new")
-        );
-        assert_eq!(
-            remembered.get(&1, async { Ok(Some("newer")) }).await.unwrap(),
-            Some("new")
-        );
+        assert_eq!(remembered.get(&1, async { Ok(Some("new")) }).await.unwrap(), Some("new"));
+        assert_eq!(remembered.get(&1, async { Ok(Some("newer")) }).await.unwrap(), Some("new"));
         remembered.changed(&1);
-        assert_eq!(
-            remembered.get(&1, async { Ok(Some("newer")) }).await.unwrap(),
-            Some("newer")
-        );
+        assert_eq!(remembered.get(&1, async { Ok(Some("newer")) }).await.unwrap(), Some("newer"));
     }
 }

@@ -23,18 +23,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// One that the caller is told.
     pub fn last(error: Error) -> Failure {
-        Failure {
-            error,
-            again: Again::No,
-        }
+        Failure { error, again: Again::No }
     }
 
     /// One after which the body may be run again.
     pub fn again(error: Error) -> Failure {
-        Failure {
-            error,
-            again: Again::Yes,
-        }
+        Failure { error, again: Again::Yes }
     }
 }
 

@@ -48,10 +48,7 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Gather<K, V> {
             world: world.clone(),
             most: most.max(1),
             batch: Box::new(batch),
-            queue: Mutex::new(Queue {
-                calls: VecDeque::new(),
-                running: false,
-            }),
+            queue: Mutex::new(Queue { calls: VecDeque::new(), running: false }),
         }))
     }
 
@@ -68,9 +65,7 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Gather<K, V> {
             let inner = self.0.clone();
             self.0.world.spawn(async move { inner.work().await });
         }
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::internal("a batch ended without an answer")))
+        answered.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without an answer")))
     }
 }
 

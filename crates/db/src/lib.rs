@@ -66,9 +66,7 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Sqlite { path } => f.debug_struct("Sqlite").field("path", path).finish(),
-            Target::Postgres {
-                schema, connections, ..
-            } => f
+            Target::Postgres { schema, connections, .. } => f
                 .debug_struct("Postgres")
                 .field("schema", schema)
                 .field("connections", connections)
@@ -112,17 +110,11 @@ impl Db {
     pub async fn open_on(target: &Target, world: &World, disk: Arc<dyn Disk>) -> Result<Db> {
         let driver = match target {
             Target::Sqlite { path } => Kind::Sqlite(Sqlite::open(path, world, disk).await?),
-            Target::Postgres {
-                url,
-                schema,
-                connections,
-            } => Kind::Postgres(Postgres::open(url, schema, *connections, world).await?),
+            Target::Postgres { url, schema, connections } => {
+                Kind::Postgres(Postgres::open(url, schema, *connections, world).await?)
+            }
         };
-        Ok(Db(Arc::new(Inner {
-            world: world.clone(),
-            driver,
-            signals: Mutex::default(),
-        })))
+        Ok(Db(Arc::new(Inner { world: world.clone(), driver, signals: Mutex::default() })))
     }
 
     /// Which of the two databases it is.
@@ -150,9 +142,7 @@ impl Db {
         // Each engine has its own clock, and no service asks for it.
         let ask = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000";
         let postgres = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
-        let (time,) = read!(self, async |tx| {
-            query_for(ask, postgres).fetch_one::<(Time,)>(tx).await
-        })?;
+        let (time,) = read!(self, async |tx| { query_for(ask, postgres).fetch_one::<(Time,)>(tx).await })?;
         Ok(time)
     }
 

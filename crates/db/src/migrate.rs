@@ -53,14 +53,9 @@ async fn apply(tx: &mut Tx, migration: &Migration) -> Result<bool> {
         .fetch_optional::<(String,)>(tx)
         .await?;
     if let Some((before,)) = before {
-        return if before == checksum {
-            Ok(false)
-        } else {
-            Err(changed(migration))
-        };
+        return if before == checksum { Ok(false) } else { Err(changed(migration)) };
     }
-    tx.batch(&translate::translate(migration.sql, tx.engine()))
-        .await?;
+    tx.batch(&translate::translate(migration.sql, tx.engine())).await?;
     let now = tx.world().now();
     query("INSERT INTO migrations (name, checksum, applied_at) VALUES ($1, $2, $3)")
         .bind(migration.name)
@@ -72,16 +67,11 @@ async fn apply(tx: &mut Tx, migration: &Migration) -> Result<bool> {
 }
 
 fn changed(migration: &Migration) -> Error {
-    let message = format!(
-        "migration {} was applied with another text: add a new one instead",
-        migration.name
-    );
+    let message =
+        format!("migration {} was applied with another text: add a new one instead", migration.name);
     Error::conflict("migration_changed", message)
 }
 
 fn checksum(sql: &str) -> String {
-    Sha256::digest(sql.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

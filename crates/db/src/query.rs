@@ -22,11 +22,7 @@ pub fn query(sql: &'static str) -> Query {
 /// array on PostgreSQL (`= ANY($1)`, `unnest($1)`) and a JSON text on SQLite,
 /// to be read by `json_each($1)`; UUIDs are hexadecimal there: `unhex(value)`.
 pub fn query_for(sqlite: &'static str, postgres: &'static str) -> Query {
-    Query {
-        sqlite,
-        postgres,
-        values: Vec::new(),
-    }
+    Query { sqlite, postgres, values: Vec::new() }
 }
 
 impl Query {
@@ -65,9 +61,7 @@ impl Query {
 
     /// Runs it and returns its row; that there is none is a fault of ours.
     pub async fn fetch_one<T: FromRow>(self, tx: &mut Tx) -> Result<T> {
-        self.fetch_optional(tx)
-            .await?
-            .ok_or_else(|| Error::internal("a row was expected and none was there"))
+        self.fetch_optional(tx).await?.ok_or_else(|| Error::internal("a row was expected and none was there"))
     }
 }
 

@@ -60,14 +60,7 @@ pub(crate) enum Driver {
 
 impl Tx {
     pub(crate) fn new(db: Db, driver: Driver) -> Tx {
-        Tx {
-            db,
-            driver,
-            signals: Vec::new(),
-            repeatable: false,
-            interrupted: false,
-            failure: None,
-        }
+        Tx { db, driver, signals: Vec::new(), repeatable: false, interrupted: false, failure: None }
     }
 
     /// The clock, chance and tasks of its database.
@@ -137,9 +130,7 @@ impl Tx {
 
     fn failure(&self) -> Option<Failure> {
         if self.interrupted {
-            return Some(Failure::last(Error::internal(
-                "a statement was not awaited to its end",
-            )));
+            return Some(Failure::last(Error::internal("a statement was not awaited to its end")));
         }
         self.failure.clone()
     }
@@ -184,13 +175,7 @@ impl Attempts {
     /// None made yet.
     pub fn new(db: &Db, mode: Mode) -> Attempts {
         let until = db.world().now() + LIMIT;
-        Attempts {
-            db: db.clone(),
-            mode,
-            made: 0,
-            until,
-            seat: None,
-        }
+        Attempts { db: db.clone(), mode, made: 0, until, seat: None }
     }
 
     /// Begins the next one.
@@ -264,9 +249,7 @@ impl Attempts {
             return Some(outcome);
         }
         let world = self.db.world();
-        world
-            .timeout(self.until.since(world.now()).max(least), work)
-            .await
+        world.timeout(self.until.since(world.now()).max(least), work).await
     }
 
     async fn after<T, E>(&mut self, again: Again, repeatable: bool, error: E) -> Option<Result<T, E>> {
@@ -275,11 +258,7 @@ impl Attempts {
             Again::Yes => true,
             Again::IfRepeatable => repeatable,
         };
-        if allowed && self.pause().await {
-            None
-        } else {
-            Some(Err(error))
-        }
+        if allowed && self.pause().await { None } else { Some(Err(error)) }
     }
 
     /// Waits before the next attempt; says whether there is one.
@@ -302,18 +281,11 @@ async fn poll_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
 /// The fate of a commit is unknown: the question was sent, no answer came.
 pub(crate) fn commit_unknown(cause: Error) -> Failure {
     let error = Error::unavailable("commit_unknown", "whether this was saved is unknown").because(cause);
-    Failure {
-        error,
-        again: Again::IfRepeatable,
-    }
+    Failure { error, again: Again::IfRepeatable }
 }
 
 fn queue_too_long() -> Error {
-    Error::new(
-        Kind::TimedOut,
-        "database_queue_too_long",
-        "the database is busy with others",
-    )
+    Error::new(Kind::TimedOut, "database_queue_too_long", "the database is busy with others")
 }
 
 /// Takes the seat from a body that waits for something foreign, even when the

@@ -26,9 +26,7 @@ pub fn routes(api: &OpenApi) -> Result<Router> {
     let docs = page("docs.html", &json!({ "info": api["info"], "services": services }))?;
     let errors = page("errors.html", &json!({ "info": api["info"], "errors": errors }))?;
     let answer = |text: String| get(move || std::future::ready(Html(text.clone())));
-    Ok(Router::new()
-        .route("/docs", answer(docs))
-        .route("/docs/errors", answer(errors)))
+    Ok(Router::new().route("/docs", answer(docs)).route("/docs/errors", answer(errors)))
 }
 
 /// One thing that can be called.
@@ -82,15 +80,11 @@ fn read_call(api: &Value, (path, method): (&str, &str), call: &Value) -> Call {
         shape: shape(api, &parameter["schema"]),
         description: text(&parameter["description"]),
     });
-    let answers = call["responses"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(status, answer)| Answer {
-            status: status.clone(),
-            description: text(&answer["description"]),
-            shape: content(api, answer),
-        });
+    let answers = call["responses"].as_object().into_iter().flatten().map(|(status, answer)| Answer {
+        status: status.clone(),
+        description: text(&answer["description"]),
+        shape: content(api, answer),
+    });
     Call {
         service: list(&call["tags"]).next().map_or_else(|| "other".into(), text),
         method: method.to_uppercase(),
@@ -142,11 +136,7 @@ struct Said {
 fn errors(calls: &[Call]) -> Vec<Code> {
     let mut codes: BTreeMap<&str, Vec<Said>> = BTreeMap::new();
     for call in calls {
-        for answer in call
-            .answers
-            .iter()
-            .filter(|answer| answer.status.starts_with(['4', '5']))
-        {
+        for answer in call.answers.iter().filter(|answer| answer.status.starts_with(['4', '5'])) {
             for code in quoted(&answer.description) {
                 codes.entry(code).or_default().push(Said {
                     call: format!("{} {}", call.method, call.path),
@@ -157,13 +147,7 @@ fn errors(calls: &[Call]) -> Vec<Code> {
             }
         }
     }
-    codes
-        .into_iter()
-        .map(|(code, said)| Code {
-            code: code.to_owned(),
-            said,
-        })
-        .collect()
+    codes.into_iter().map(|(code, said)| Code { code: code.to_owned(), said }).collect()
 }
 
 /// What stands between backticks and looks like a code.
@@ -191,8 +175,5 @@ fn page(name: &'static str, values: &Value) -> Result<String> {
         pages.add_template(name, page).map_err(Error::internal)?;
     }
     let values = minijinja::Value::deserialize(values).map_err(Error::internal)?;
-    pages
-        .get_template(name)
-        .and_then(|page| page.render(values))
-        .map_err(Error::internal)
+    pages.get_template(name).and_then(|page| page.render(values)).map_err(Error::internal)
 }

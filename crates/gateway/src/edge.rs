@@ -55,9 +55,8 @@ impl Default for Settings {
 /// `/openapi.json` and `/docs`, `/livez` and `/readyz`, `/metrics`. Fails
 /// (`invalid_origin`) on settings that cannot be.
 pub fn edge(services: Router, front: Front, settings: &Settings, world: &World) -> Result<Router> {
-    let (greeting, api_of_greeting) = greeting::routes(front.database, &settings.shop).split_for_parts();
-    let mut api = front.api;
-    api.merge(api_of_greeting);
+    let (greeting, _) = greeting::routes(front.database, &settings.shop).split_for_parts();
+    let api = front.api;
     let routes = services
         .merge(greeting)
         .merge(openapi::route(&api)?)

@@ -15,10 +15,7 @@ struct Greeting {
 }
 
 pub fn routes(db: Db, shop: &str) -> OpenApiRouter {
-    let greeting = Greeting {
-        db,
-        message: format!("Hello from {shop}"),
-    };
+    let greeting = Greeting { db, message: format!("Hello from {shop}") };
     OpenApiRouter::new().routes(routes!(greet)).with_state(greeting)
 }
 
@@ -44,9 +41,5 @@ async fn greet(State(greeting): State<Greeting>) -> Result<Json<GreetingReply>> 
         Engine::Sqlite => "sqlite",
         Engine::Postgres => "postgres",
     };
-    Ok(Json(GreetingReply {
-        message: greeting.message,
-        time,
-        database,
-    }))
+    Ok(Json(GreetingReply { message: greeting.message, time, database }))
 }

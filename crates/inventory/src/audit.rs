@@ -19,17 +19,13 @@ pub async fn audit(db: &Db) -> Result<Vec<String>> {
     loop {
         let page: Result<Vec<Checked>> = db::snapshot!(db, async |tx| {
             let stocks = store::list(tx, &after, AT_ONCE).await?;
-            let until = stocks
-                .last()
-                .map_or_else(String::new, |stock| stock.sku.to_string());
+            let until = stocks.last().map_or_else(String::new, |stock| stock.sku.to_string());
             let mut open: HashMap<Sku, i64> =
                 store::open_holds(tx, &after, &until).await?.into_iter().collect();
             let mut page = Vec::with_capacity(stocks.len());
             for stock in stocks {
-                let (moved, open) = (
-                    store::moved(tx, &stock.sku).await?,
-                    open.remove(&stock.sku).unwrap_or(0),
-                );
+                let (moved, open) =
+                    (store::moved(tx, &stock.sku).await?, open.remove(&stock.sku).unwrap_or(0));
                 page.push(Checked { stock, moved, open });
             }
             Ok(page)
@@ -55,21 +51,14 @@ struct Checked {
 
 impl Checked {
     fn breaches(&self) -> Vec<String> {
-        let Stock {
-            sku, on_hand, held, ..
-        } = &self.stock;
+        let Stock { sku, on_hand, held, .. } = &self.stock;
         let mut breaches = Vec::new();
         if *on_hand != self.moved {
-            breaches.push(format!(
-                "{on_hand} of {sku} are on hand, but its movements add up to {}",
-                self.moved
-            ));
+            breaches
+                .push(format!("{on_hand} of {sku} are on hand, but its movements add up to {}", self.moved));
         }
         if *held != self.open {
-            breaches.push(format!(
-                "{held} of {sku} are held, but its open holds add up to {}",
-                self.open
-            ));
+            breaches.push(format!("{held} of {sku} are held, but its open holds add up to {}", self.open));
         }
         if *held < 0 || held > on_hand {
             breaches.push(format!("{held} of {sku} are held of {on_hand} on hand"));

@@ -84,18 +84,11 @@ async fn hold_new(tx: &mut Tx, asks: &[Ask], until: Time) -> Result<Vec<Answer>>
     let mut new = store::claim_new(tx, &orders, until).await?;
     // Of two asks of one order the second finds what the first left.
     let firsts: Vec<bool> = asks.iter().map(|ask| new.remove(&ask.order)).collect();
-    let dealt: Vec<&Ask> = asks
-        .iter()
-        .zip(&firsts)
-        .filter(|(_, first)| **first)
-        .map(|(ask, _)| ask)
-        .collect();
+    let dealt: Vec<&Ask> =
+        asks.iter().zip(&firsts).filter(|(_, first)| **first).map(|(ask, _)| ask).collect();
 
-    let skus: BTreeSet<Sku> = dealt
-        .iter()
-        .flat_map(|ask| ask.lines.iter())
-        .map(|line| line.sku.clone())
-        .collect();
+    let skus: BTreeSet<Sku> =
+        dealt.iter().flat_map(|ask| ask.lines.iter()).map(|line| line.sku.clone()).collect();
     let mut free: BTreeMap<Sku, i64> = store::lock_stock(tx, &skus)
         .await?
         .into_iter()
@@ -122,11 +115,7 @@ async fn hold_new(tx: &mut Tx, asks: &[Ask], until: Time) -> Result<Vec<Answer>>
     let mut outcomes = outcomes.into_iter();
     let answer = |first: bool| {
         let outcome = if first { outcomes.next()? } else { return None };
-        Some(
-            outcome
-                .map(|()| until)
-                .map_err(|sku| HoldError::OutOfStock { sku }),
-        )
+        Some(outcome.map(|()| until).map_err(|sku| HoldError::OutOfStock { sku }))
     };
     Ok(firsts.into_iter().map(answer).collect())
 }

@@ -39,23 +39,12 @@ struct StockView {
 
 impl StockView {
     fn for_all(stock: Stock) -> StockView {
-        StockView {
-            available: stock.available(),
-            sku: stock.sku,
-            on_hand: None,
-            held: None,
-            version: None,
-        }
+        StockView { available: stock.available(), sku: stock.sku, on_hand: None, held: None, version: None }
     }
 
     fn for_staff(stock: Stock) -> StockView {
         let (on_hand, held, version) = (Some(stock.on_hand), Some(stock.held), Some(stock.version));
-        StockView {
-            on_hand,
-            held,
-            version,
-            ..StockView::for_all(stock)
-        }
+        StockView { on_hand, held, version, ..StockView::for_all(stock) }
     }
 }
 
@@ -72,11 +61,7 @@ async fn stock(
 ) -> Result<Json<StockView>> {
     let stock = inventory.stock(&sku).await?;
     let staff = caller.is_some_and(|caller| caller.role != Role::Customer);
-    Ok(Json(if staff {
-        StockView::for_staff(stock)
-    } else {
-        StockView::for_all(stock)
-    }))
+    Ok(Json(if staff { StockView::for_staff(stock) } else { StockView::for_all(stock) }))
 }
 
 /// `GET /stock` lists all stock, for staff.
@@ -122,22 +107,8 @@ struct MovementView {
 
 impl From<Movement> for MovementView {
     fn from(movement: Movement) -> MovementView {
-        let Movement {
-            sku,
-            version,
-            quantity,
-            reason,
-            note,
-            moved_at,
-        } = movement;
-        MovementView {
-            sku,
-            version,
-            quantity,
-            reason,
-            note,
-            moved_at,
-        }
+        let Movement { sku, version, quantity, reason, note, moved_at } = movement;
+        MovementView { sku, version, quantity, reason, note, moved_at }
     }
 }
 
@@ -165,19 +136,14 @@ async fn move_stock(
     Json(body): Json<MoveStock>,
 ) -> Result<Response> {
     let body = body.checked()?;
-    let moved = inventory
-        .move_stock(key.as_ref(), &sku, body.quantity, body.reason, &body.note)
-        .await?;
+    let moved = inventory.move_stock(key.as_ref(), &sku, body.quantity, body.reason, &body.note).await?;
     Ok(moved.map(MovementView::from).reply(StatusCode::CREATED))
 }
 
 impl MoveStock {
     fn checked(self) -> kernel::Result<MoveStock> {
         if self.quantity == 0 || !(-MOST_MOVED..=MOST_MOVED).contains(&self.quantity) {
-            let message = format!(
-                "a movement is 1 to {MOST_MOVED} more or fewer, not {}",
-                self.quantity
-            );
+            let message = format!("a movement is 1 to {MOST_MOVED} more or fewer, not {}", self.quantity);
             return Err(Error::invalid_field("/quantity", message));
         }
         if !self.reason.is_by_hand() {

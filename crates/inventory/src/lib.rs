@@ -35,20 +35,11 @@ pub async fn hold_all_for_tests(
     asks: Vec<(kernel::OrderId, Lines)>,
     hold_for: std::time::Duration,
 ) -> kernel::Result<Vec<Result<kernel::Time, HoldError>>> {
-    let asks = asks
-        .into_iter()
-        .map(|(order, lines)| batch::Ask { order, lines })
-        .collect();
+    let asks = asks.into_iter().map(|(order, lines)| batch::Ask { order, lines }).collect();
     batch::hold_all(db, asks, hold_for).await
 }
 
 /// Every table of this service, in order.
 pub fn migrations() -> Vec<db::Migration> {
-    [
-        bus::MIGRATIONS,
-        ::jobs::MIGRATIONS,
-        web::idempotency::MIGRATIONS,
-        store::MIGRATIONS,
-    ]
-    .concat()
+    [bus::MIGRATIONS, ::jobs::MIGRATIONS, web::idempotency::MIGRATIONS, store::MIGRATIONS].concat()
 }

@@ -103,12 +103,7 @@ pub struct Reservation {
     pub turns: i64,
 }
 
-db::from_row!(Reservation {
-    state,
-    undone,
-    expires_at,
-    turns
-});
+db::from_row!(Reservation { state, undone, expires_at, turns });
 
 /// What a `hold` has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,12 +147,7 @@ pub struct Stock {
     pub version: i64,
 }
 
-db::from_row!(Stock {
-    sku,
-    on_hand,
-    held,
-    version
-});
+db::from_row!(Stock { sku, on_hand, held, version });
 
 impl Stock {
     /// How many are for sale.
@@ -167,15 +157,8 @@ impl Stock {
 
     /// The same as others see it.
     pub fn level(&self) -> Level {
-        let Stock {
-            sku, on_hand, held, ..
-        } = self.clone();
-        Level {
-            sku,
-            on_hand,
-            held,
-            available: self.available(),
-        }
+        let Stock { sku, on_hand, held, .. } = self.clone();
+        Level { sku, on_hand, held, available: self.available() }
     }
 }
 
@@ -196,14 +179,7 @@ pub struct Movement {
     pub moved_at: Time,
 }
 
-db::from_row!(Movement {
-    sku,
-    version,
-    quantity,
-    reason,
-    note,
-    moved_at
-});
+db::from_row!(Movement { sku, version, quantity, reason, note, moved_at });
 
 impl Movement {
     /// The movement that led to this stock, without a note.
@@ -226,10 +202,9 @@ pub fn deal<'a>(
     free: &mut std::collections::BTreeMap<Sku, i64>,
     orders: impl IntoIterator<Item = &'a Lines>,
 ) -> Vec<Result<(), Sku>> {
-    let mut deal_one = |lines: &Lines| {
-        let short = lines
-            .iter()
-            .find(|line| free.get(&line.sku).copied().unwrap_or(0) < line.quantity.into());
+    let deal_one = |lines: &Lines| {
+        let short =
+            lines.iter().find(|line| free.get(&line.sku).copied().unwrap_or(0) < line.quantity.into());
         if let Some(line) = short {
             return Err(line.sku.clone());
         }
@@ -240,7 +215,7 @@ pub fn deal<'a>(
         }
         Ok(())
     };
-    orders.into_iter().map(|lines| deal_one(lines)).collect()
+    orders.into_iter().map(deal_one).collect()
 }
 
 #[cfg(test)]
@@ -249,20 +224,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn lines(wanted: &[(&str, u32)]) -> Lines {
-        let line = |&(sku, quantity): &(&str, u32)| Line {
-            sku: sku.parse().unwrap(),
-            quantity,
-        };
+        let line = |&(sku, quantity): &(&str, u32)| Line { sku: sku.parse().unwrap(), quantity };
         Lines::new(wanted.iter().map(line).collect()).unwrap()
     }
 
     #[test]
     fn lines_are_sorted_and_each_sku_stands_once() {
         assert_eq!(lines(&[("b", 1), ("a", 2)]), lines(&[("a", 2), ("b", 1)]));
-        let line = |sku: &str, quantity| Line {
-            sku: sku.parse().unwrap(),
-            quantity,
-        };
+        let line = |sku: &str, quantity| Line { sku: sku.parse().unwrap(), quantity };
         for wrong in [
             vec![],
             vec![line("a", 0)],
@@ -287,12 +256,7 @@ mod tests {
             (HoldState::Sold, true, 50, 3, Holding::Refuse),
             (HoldState::Nothing, true, 0, 1, Holding::Refuse),
         ] {
-            let found = Reservation {
-                state,
-                undone,
-                expires_at: Time::from_micros(expires),
-                turns,
-            };
+            let found = Reservation { state, undone, expires_at: Time::from_micros(expires), turns };
             assert_eq!(found.holding(now), then, "{found:?}");
         }
     }

@@ -44,9 +44,7 @@ pub async fn hold(tx: &mut Tx, order: OrderId, lines: &Lines, until: Time) -> Re
 async fn take(tx: &mut Tx, lines: &Lines) -> Result<(), HoldError> {
     for line in lines.iter() {
         let Some(stock) = store::take(tx, &line.sku, line.quantity.into()).await? else {
-            return Err(HoldError::OutOfStock {
-                sku: line.sku.clone(),
-            });
+            return Err(HoldError::OutOfStock { sku: line.sku.clone() });
         };
         announce(tx, &stock).await?;
     }
@@ -79,12 +77,7 @@ pub async fn commit(tx: &mut Tx, order: OrderId) -> Result<(), CommitError> {
         let Some(stock) = sold else {
             return Err(CommitError::OutOfStock { sku: line.sku });
         };
-        store::insert_movement(
-            tx,
-            &Movement::to(&stock, -quantity, Reason::Sold, now),
-            Some(order),
-        )
-        .await?;
+        store::insert_movement(tx, &Movement::to(&stock, -quantity, Reason::Sold, now), Some(order)).await?;
         announce(tx, &stock).await?;
     }
     advance(tx, order, found.state, HoldState::Sold).await?;
@@ -114,12 +107,8 @@ pub async fn restock(tx: &mut Tx, order: OrderId) -> Result<()> {
     for line in store::lines(tx, order).await? {
         let quantity = i64::from(line.quantity);
         let stock = store::put(tx, &line.sku, quantity).await?;
-        store::insert_movement(
-            tx,
-            &Movement::to(&stock, quantity, Reason::Restocked, now),
-            Some(order),
-        )
-        .await?;
+        store::insert_movement(tx, &Movement::to(&stock, quantity, Reason::Restocked, now), Some(order))
+            .await?;
         announce(tx, &stock).await?;
     }
     advance(tx, order, HoldState::Sold, HoldState::Restocked).await
@@ -143,22 +132,8 @@ pub async fn give_back_expired(tx: &mut Tx, orders: &[OrderId]) -> Result<()> {
 
 /// Tells the others how much there is now.
 pub async fn announce(tx: &mut Tx, stock: &Stock) -> Result<()> {
-    let Stock {
-        sku,
-        on_hand,
-        held,
-        version,
-    } = stock.clone();
-    bus::outbox::add(
-        tx,
-        &StockChanged {
-            sku,
-            on_hand,
-            held,
-            version,
-        },
-    )
-    .await?;
+    let Stock { sku, on_hand, held, version } = stock.clone();
+    bus::outbox::add(tx, &StockChanged { sku, on_hand, held, version }).await?;
     Ok(())
 }
 
@@ -175,7 +150,5 @@ async fn advance(tx: &mut Tx, order: OrderId, from: HoldState, to: HoldState) ->
     if store::advance(tx, order, from, to).await? {
         return Ok(());
     }
-    Err(kernel::Error::internal(format!(
-        "the hold of {order} was not {from} although it was locked"
-    )))
+    Err(kernel::Error::internal(format!("the hold of {order} was not {from} although it was locked")))
 }

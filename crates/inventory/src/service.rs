@@ -38,10 +38,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            hold_for: Duration::from_secs(15 * 60),
-            gather_most: 64,
-        }
+        Settings { hold_for: Duration::from_secs(15 * 60), gather_most: 64 }
     }
 }
 
@@ -149,10 +146,7 @@ impl Inventory {
                     None => return Err(why_not_withdrawn(store::find(tx, sku).await?, sku)),
                 }
             };
-            let movement = Movement {
-                note: note.to_owned(),
-                ..Movement::to(&stock, quantity, reason, now)
-            };
+            let movement = Movement { note: note.to_owned(), ..Movement::to(&stock, quantity, reason, now) };
             store::insert_movement(tx, &movement, None).await?;
             order::announce(tx, &stock).await?;
             Ok(movement)
@@ -161,9 +155,8 @@ impl Inventory {
 
     /// Books a delivery of many SKUs, a hundred per transaction.
     pub async fn receive(&self, delivery: &[(Sku, i64)], note: &str) -> Result<()> {
-        if let Some((sku, quantity)) = delivery
-            .iter()
-            .find(|(_, quantity)| !(1..=MOST_MOVED).contains(quantity))
+        if let Some((sku, quantity)) =
+            delivery.iter().find(|(_, quantity)| !(1..=MOST_MOVED).contains(quantity))
         {
             return Err(Error::invalid(
                 "invalid_quantity",
@@ -200,21 +193,17 @@ impl Inventory {
     /// A page of all stock, in the order of the SKUs.
     pub async fn list(&self, page: &Page) -> Result<List<Stock>> {
         let after = page.keys()?.map_or("", |[sku]| sku);
-        let rows: Result<Vec<Stock>> = db::read!(self.db, async |tx| {
-            store::list(tx, after, page.limit + 1).await
-        });
+        let rows: Result<Vec<Stock>> =
+            db::read!(self.db, async |tx| { store::list(tx, after, page.limit + 1).await });
         Ok(List::page(rows?, page, |stock| web::Cursor::of(&[&stock.sku])))
     }
 
     /// A page of a SKU's movements, latest first.
     pub async fn movements(&self, sku: &Sku, page: &Page) -> Result<List<Movement>> {
         let before: i64 = page.after.as_ref().map_or(Ok(i64::MAX), |cursor| cursor.key(0))?;
-        let rows: Result<Vec<Movement>> = db::read!(self.db, async |tx| {
-            store::movements(tx, sku, before, page.limit + 1).await
-        });
-        Ok(List::page(rows?, page, |movement| {
-            web::Cursor::of(&[movement.version])
-        }))
+        let rows: Result<Vec<Movement>> =
+            db::read!(self.db, async |tx| { store::movements(tx, sku, before, page.limit + 1).await });
+        Ok(List::page(rows?, page, |movement| web::Cursor::of(&[movement.version])))
     }
 
     /// How much there is of each; those without stock are left out.
@@ -233,10 +222,7 @@ impl Inventory {
 fn why_not_withdrawn(found: Option<Stock>, sku: &Sku) -> MoveError {
     let sku = sku.clone();
     match found {
-        Some(stock) => MoveError::Held {
-            sku,
-            available: stock.available(),
-        },
+        Some(stock) => MoveError::Held { sku, available: stock.available() },
         None => MoveError::NoSuchStock { sku },
     }
 }

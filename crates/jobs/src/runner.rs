@@ -33,6 +33,7 @@ pub struct Runner {
     service: &'static str,
     db: Db,
     kinds: HashMap<&'static str, Kind>,
+    usual_concurrency: usize,
     concurrency: HashMap<&'static str, usize>,
     rates: HashMap<&'static str, u32>,
     schedules: Vec<Schedule>,
@@ -47,6 +48,7 @@ impl Runner {
             service,
             db,
             kinds: HashMap::new(),
+            usual_concurrency: 64,
             concurrency: HashMap::new(),
             rates: HashMap::new(),
             schedules: Vec::new(),
@@ -61,8 +63,14 @@ impl Runner {
         self
     }
 
-    /// How many jobs of a queue this runner has under way at once: 64 unless
-    /// told.
+    /// How many jobs of each queue this runner has under way at once, where
+    /// [`Runner::concurrency`] does not say: 64 unless told.
+    pub fn usual_concurrency(mut self, most: usize) -> Self {
+        self.usual_concurrency = most;
+        self
+    }
+
+    /// How many jobs of this queue this runner has under way at once.
     pub fn concurrency(mut self, queue: &'static str, most: usize) -> Self {
         self.concurrency.insert(queue, most);
         self
@@ -182,7 +190,7 @@ impl<'a> Rounds<'a> {
             names.entry(kind.queue).or_default().push(kind.name);
         }
         let queues = names.into_iter().map(|(queue, names)| {
-            let most = runner.concurrency.get(queue).copied().unwrap_or(64);
+            let most = runner.concurrency.get(queue).copied().unwrap_or(runner.usual_concurrency);
             let rate = runner
                 .rates
                 .get(queue)

@@ -1,6 +1,7 @@
 //! Ids, money, time and errors: what everything else is made of. No input or
 //! output here; the world outside (clock, chance, tasks) is handed in as a
 //! [`World`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
 mod id;

@@ -20,12 +20,7 @@ impl Consumer for Mail {
     }
 
     fn topics(&self) -> &'static [&'static str] {
-        &[
-            "orders.confirmed",
-            "orders.shipped",
-            "orders.cancelled",
-            "orders.refunded",
-        ]
+        &["orders.confirmed", "orders.shipped", "orders.cancelled", "orders.refunded"]
     }
 
     fn db(&self) -> &Db {
@@ -34,21 +29,11 @@ impl Consumer for Mail {
 
     async fn hear(&self, tx: &mut Tx, event: &Envelope) -> Result<()> {
         let Some(occasion) = Occasion::of(&event.topic) else {
-            return Err(Error::internal(format!(
-                "{} is no occasion for a mail",
-                event.topic
-            )));
+            return Err(Error::internal(format!("{} is no occasion for a mail", event.topic)));
         };
         let OrderEvent { order, reason, .. } = event.payload()?;
-        let tell = Tell {
-            order,
-            occasion,
-            reason,
-        };
-        let options = ::jobs::Options {
-            traceparent: event.traceparent.clone(),
-            ..Default::default()
-        };
+        let tell = Tell { order, occasion, reason };
+        let options = ::jobs::Options { traceparent: event.traceparent.clone(), ..Default::default() };
         ::jobs::add_with(tx, &tell, options).await?;
         Ok(())
     }

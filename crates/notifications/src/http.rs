@@ -13,10 +13,7 @@ use crate::Notifications;
 
 /// The public API of notifications.
 pub fn routes(service: Notifications) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(send))
-        .routes(routes!(job))
-        .with_state(service)
+    OpenApiRouter::new().routes(routes!(send)).routes(routes!(job)).with_state(service)
 }
 
 /// A mail to send.
@@ -61,16 +58,9 @@ async fn send(
     MaybeIdempotencyKey(key): MaybeIdempotencyKey,
     Json(mail): Json<SendEmail>,
 ) -> Result<Response> {
-    let subject = mail
-        .subject
-        .parse()
-        .map_err(|why: String| Error::invalid_field("/subject", why))?;
-    let queued = notifications
-        .send_for(staff.id, key, (mail.to, subject, mail.body))
-        .await?;
-    Ok(queued
-        .map(|queued| SendReply { job_id: queued.job })
-        .reply(StatusCode::ACCEPTED))
+    let subject = mail.subject.parse().map_err(|why: String| Error::invalid_field("/subject", why))?;
+    let queued = notifications.send_for(staff.id, key, (mail.to, subject, mail.body)).await?;
+    Ok(queued.map(|queued| SendReply { job_id: queued.job }).reply(StatusCode::ACCEPTED))
 }
 
 /// How a job is doing.
@@ -101,29 +91,9 @@ struct JobReply {
 
 impl From<JobView> for JobReply {
     fn from(job: JobView) -> JobReply {
-        let JobView {
-            id,
-            name,
-            state,
-            attempt,
-            attempts,
-            run_at,
-            last_error,
-            added_at,
-            finished_at,
-            ..
-        } = job;
-        JobReply {
-            id,
-            name,
-            state,
-            attempt,
-            attempts,
-            run_at,
-            last_error,
-            added_at,
-            finished_at,
-        }
+        let JobView { id, name, state, attempt, attempts, run_at, last_error, added_at, finished_at, .. } =
+            job;
+        JobReply { id, name, state, attempt, attempts, run_at, last_error, added_at, finished_at }
     }
 }
 

@@ -27,11 +27,5 @@ pub use service::{Needs, Notifications, Settings};
 
 /// Every table of this service, in order.
 pub fn migrations() -> Vec<db::Migration> {
-    [
-        bus::MIGRATIONS,
-        ::jobs::MIGRATIONS,
-        web::idempotency::MIGRATIONS,
-        store::MIGRATIONS,
-    ]
-    .concat()
+    [bus::MIGRATIONS, ::jobs::MIGRATIONS, web::idempotency::MIGRATIONS, store::MIGRATIONS].concat()
 }

@@ -63,9 +63,7 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Subject, String> {
         let text = text.trim();
         // The separators of Unicode end a line as well, for some who read mail.
-        let one_line = !text
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
+        let one_line = !text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
         if one_line && (1..=200).contains(&text.chars().count()) {
             Ok(Subject(text.to_owned()))
         } else {

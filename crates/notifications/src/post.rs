@@ -31,16 +31,11 @@ enum Way {
 
 impl Post {
     pub(crate) fn new(settings: &Settings) -> Result<Post> {
-        let from = settings
-            .from
-            .parse()
-            .map_err(|error: lettre::address::AddressError| {
-                let message = format!(
-                    "a sender looks like Carmel <shop@example.com>, not {:?}: {error}",
-                    settings.from
-                );
-                Error::invalid("invalid_sender", message)
-            })?;
+        let from = settings.from.parse().map_err(|error: lettre::address::AddressError| {
+            let message =
+                format!("a sender looks like Carmel <shop@example.com>, not {:?}: {error}", settings.from);
+            Error::invalid("invalid_sender", message)
+        })?;
         let way = match &settings.smtp_url {
             Some(url) => Way::Smtp(smtp(url)?),
             None => Way::Folder(settings.folder.clone()),
@@ -56,9 +51,7 @@ impl Post {
             Way::Smtp(smtp) => smtp.send(mail).await.map(drop).map_err(smtp_failed),
             Way::Folder(folder) => {
                 let (folder, name) = (folder.clone(), format!("{}.eml", message.id));
-                let written = world
-                    .blocking(move || write(&folder, &name, &mail.formatted()))
-                    .await?;
+                let written = world.blocking(move || write(&folder, &name, &mail.formatted())).await?;
                 written.map_err(|error| {
                     Error::unavailable(
                         "mail_folder_unavailable",
@@ -72,17 +65,13 @@ impl Post {
 
     fn mail(&self, world: &World, message: &Message) -> Result<Mail> {
         let to: Address =
-            message
-                .recipient
-                .as_str()
-                .parse()
-                .map_err(|error: lettre::address::AddressError| {
-                    Error::invalid(
-                        "invalid_recipient",
-                        format!("message {} has an address that no mail can go to", message.id),
-                    )
-                    .because(error)
-                })?;
+            message.recipient.as_str().parse().map_err(|error: lettre::address::AddressError| {
+                Error::invalid(
+                    "invalid_recipient",
+                    format!("message {} has an address that no mail can go to", message.id),
+                )
+                .because(error)
+            })?;
         let at = UNIX_EPOCH + Duration::from_micros(u64::try_from(world.now().micros()).unwrap_or_default());
         let builder = Mail::builder()
             .from(self.from.clone())
@@ -113,51 +102,32 @@ fn smtp(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
         Some("smtps") => return Err(wrong("smtps is not spoken yet")),
         _ => return Err(wrong("this does not begin with smtp://")),
     }
-    let host = uri
-        .host()
-        .filter(|host| !host.is_empty())
-        .ok_or_else(|| wrong("the host is missing"))?;
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
     let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']']))
         .port(uri.port_u16().unwrap_or(25))
         .timeout(Some(PATIENCE));
-    let authority = uri
-        .authority()
-        .map(|authority| authority.as_str())
-        .unwrap_or_default();
-    let Some((user, password)) = authority
-        .rsplit_once('@')
-        .map(|(who, _)| who.split_once(':').unwrap_or((who, "")))
+    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let Some((user, password)) =
+        authority.rsplit_once('@').map(|(who, _)| who.split_once(':').unwrap_or((who, "")))
     else {
         return Ok(builder.build());
     };
     let plain = |text: &str| {
         let text = percent_encoding::percent_decode_str(text).decode_utf8();
-        text.map(String::from)
-            .map_err(|_| wrong("the user or the password is no UTF-8"))
+        text.map(String::from).map_err(|_| wrong("the user or the password is no UTF-8"))
     };
-    Ok(builder
-        .credentials(Credentials::new(plain(user)?, plain(password)?))
-        .build())
+    Ok(builder.credentials(Credentials::new(plain(user)?, plain(password)?)).build())
 }
 
 /// 5yz is final (RFC 5321, 4.2.1); everything else may pass by itself.
 fn smtp_failed(error: lettre::transport::smtp::Error) -> Error {
     if error.is_permanent() {
-        let code = error
-            .status()
-            .map_or_else(String::new, |status| format!(" ({status})"));
-        Error::new(
-            Kind::Invalid,
-            "mail_refused",
-            format!("the mail server refused the mail{code}"),
-        )
-        .because(error)
+        let code = error.status().map_or_else(String::new, |status| format!(" ({status})"));
+        Error::new(Kind::Invalid, "mail_refused", format!("the mail server refused the mail{code}"))
+            .because(error)
     } else {
-        Error::unavailable(
-            "mail_server_unavailable",
-            "the mail server does not take the mail now",
-        )
-        .because(error)
+        Error::unavailable("mail_server_unavailable", "the mail server does not take the mail now")
+            .because(error)
     }
 }
 

@@ -9,7 +9,7 @@ use contracts::{
 };
 use db::{Db, Tx};
 use jobs::{JobView, Run};
-use kernel::{Email, Error, JobId, Kind, MessageId, OrderId, Result, UserId};
+use kernel::{Email, Error, JobId, MessageId, OrderId, Result, UserId};
 use web::{Answer, Caller, IdempotencyKey, Role};
 
 use crate::{
@@ -87,32 +87,17 @@ impl Notifications {
     /// Ready to tell. Fails (`invalid_smtp_url`, `invalid_sender`) on settings
     /// that cannot be.
     pub fn new(needs: Needs) -> Result<Notifications> {
-        let Needs {
-            db,
-            orders,
-            users,
-            settings,
-        } = needs;
+        let Needs { db, orders, users, settings } = needs;
         let post = Arc::new(Post::new(&settings)?);
         let templates = Arc::new(Templates::new(&settings));
-        Ok(Notifications {
-            db,
-            orders,
-            users,
-            post,
-            templates,
-        })
+        Ok(Notifications { db, orders, users, post, templates })
     }
 
     /// Writes the mail about an order and queues it, once per order and occasion.
     pub(crate) async fn tell(&self, job: Tell, run: &Run) -> Result<()> {
         let order = self.orders.order(GetOrder { id: job.order }).await?;
         let user = self.users.user(GetUser { id: order.customer }).await?;
-        let mail = Mail {
-            name: &user.name,
-            order: &order,
-            reason: job.reason.as_deref(),
-        };
+        let mail = Mail { name: &user.name, order: &order, reason: job.reason.as_deref() };
         let (text, html) = self.templates.render(job.occasion, &mail)?;
         let subject = job.occasion.subject(&order.number);
         let draft = Draft {
@@ -139,15 +124,8 @@ impl Notifications {
     ) -> Result<Answer<Queued>> {
         let id = MessageId::new(self.db.world());
         let key_of_mail = format!("mail:{id}"); // what makes the second time harmless is the idempotency key
-        let draft = Draft {
-            key: key_of_mail,
-            order: None,
-            asked_by: Some(sender),
-            to,
-            subject,
-            text,
-            html: None,
-        };
+        let draft =
+            Draft { key: key_of_mail, order: None, asked_by: Some(sender), to, subject, text, html: None };
         check_size("/body", &draft.text)?;
         web::once!(self.db, key, async |tx| { queue(tx, &draft).await })
     }
@@ -158,9 +136,7 @@ impl Notifications {
         let missing = || Error::not_found("no_such_job", format!("there is no job {id}"));
         db::read!(self.db, async |tx| {
             let job = ::jobs::find(tx, id).await?.ok_or_else(missing)?;
-            let asked_by = store::find_by_job(tx, id)
-                .await?
-                .and_then(|message| message.asked_by);
+            let asked_by = store::find_by_job(tx, id).await?.and_then(|message| message.asked_by);
             if caller.role == Role::Customer && asked_by != Some(caller.id) {
                 return Err(missing());
             }
@@ -193,22 +169,12 @@ impl Notifications {
 #[rpc::async_trait]
 impl contracts::notifications::Notifications for Notifications {
     async fn send(&self, ask: SendMail) -> Result<Queued> {
-        let subject = ask
-            .subject
-            .parse()
-            .map_err(|why: String| Error::invalid_field("/subject", why))?;
+        let subject = ask.subject.parse().map_err(|why: String| Error::invalid_field("/subject", why))?;
         check_size("/text", &ask.text)?;
         check_size("/html", ask.html.as_deref().unwrap_or_default())?;
         let key = format!("asked:{}", ask.key); // so that no other service can take the key of an order's mail
-        let draft = Draft {
-            key,
-            order: None,
-            asked_by: None,
-            to: ask.to,
-            subject,
-            text: ask.text,
-            html: ask.html,
-        };
+        let draft =
+            Draft { key, order: None, asked_by: None, to: ask.to, subject, text: ask.text, html: ask.html };
         db::write!(self.db, async |tx| {
             tx.repeatable();
             queue(tx, &draft).await
@@ -236,9 +202,7 @@ async fn queue(tx: &mut Tx, draft: &Draft) -> Result<Queued> {
         store::set_job(tx, id, job).await?;
         return Ok(Queued { job });
     }
-    let before = store::find_by_key(tx, &draft.key)
-        .await?
-        .and_then(|message| message.job_id);
+    let before = store::find_by_key(tx, &draft.key).await?.and_then(|message| message.job_id);
     let job = before.ok_or_else(|| Error::internal("a message was saved without its job"))?;
     Ok(Queued { job })
 }
@@ -247,9 +211,5 @@ fn check_size(pointer: &str, text: &str) -> Result<()> {
     if text.len() <= LONGEST_BYTES {
         return Ok(());
     }
-    let error = Error::invalid_field(pointer, format!("a mail has at most {LONGEST_BYTES} bytes"));
-    Err(Error {
-        kind: Kind::Invalid,
-        ..error
-    })
+    Err(Error::invalid_field(pointer, format!("a mail has at most {LONGEST_BYTES} bytes")))
 }

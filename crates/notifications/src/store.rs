@@ -25,18 +25,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         CREATE INDEX messages_queued ON messages (id) WHERE state = 'queued'",
 }];
 
-db::from_row!(Message {
-    id,
-    key,
-    order_id,
-    asked_by,
-    job_id,
-    recipient,
-    subject,
-    text,
-    html,
-    state
-});
+db::from_row!(Message { id, key, order_id, asked_by, job_id, recipient, subject, text, html, state });
 
 /// Saves a message. Returns whether its key was new.
 pub async fn insert(tx: &mut Tx, message: &Message) -> Result<bool> {
@@ -62,11 +51,7 @@ pub async fn insert(tx: &mut Tx, message: &Message) -> Result<bool> {
 
 /// Notes which job sends it.
 pub async fn set_job(tx: &mut Tx, id: MessageId, job: JobId) -> Result<()> {
-    query("UPDATE messages SET job_id = $2 WHERE id = $1")
-        .bind(id)
-        .bind(job)
-        .execute(tx)
-        .await?;
+    query("UPDATE messages SET job_id = $2 WHERE id = $1").bind(id).bind(job).execute(tx).await?;
     Ok(())
 }
 

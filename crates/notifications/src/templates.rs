@@ -50,9 +50,7 @@ impl Templates {
         pages.add_global("shop", &settings.shop);
         pages.add_global("shop_url", settings.shop_url.trim_end_matches('/'));
         for (name, page) in PAGES {
-            pages
-                .add_template(name, page)
-                .expect("the templates inside the program are tested");
+            pages.add_template(name, page).expect("the templates inside the program are tested");
         }
         Templates { pages }
     }
@@ -61,8 +59,7 @@ impl Templates {
     pub(crate) fn render(&self, occasion: Occasion, mail: &Mail<'_>) -> Result<(String, String)> {
         let fill = |form: &str| {
             let page = self.pages.get_template(&format!("{occasion}.{form}"));
-            page.and_then(|page| page.render(values(mail)))
-                .map_err(Error::internal)
+            page.and_then(|page| page.render(values(mail))).map_err(Error::internal)
         };
         Ok((fill("txt")?, fill("html")?))
     }
@@ -71,10 +68,7 @@ impl Templates {
 fn values(mail: &Mail<'_>) -> minijinja::Value {
     let lines = mail.order.lines.iter().map(|line| {
         // An order of a sum that does not fit was never placed.
-        let sum = line
-            .price
-            .times(line.quantity)
-            .map_or_else(|_| String::new(), |sum| sum.to_string());
+        let sum = line.price.times(line.quantity).map_or_else(|_| String::new(), |sum| sum.to_string());
         context! { name => &line.name, quantity => line.quantity, price => line.price.to_string(), sum }
     });
     context! {
@@ -91,8 +85,10 @@ fn values(mail: &Mail<'_>) -> minijinja::Value {
 fn in_words(reason: &str) -> &str {
     match reason {
         "out_of_stock" => "something you ordered is sold out",
-        "payment_failed" | "card_declined" | "insufficient_funds" => "your payment was declined",
-        "cancelled_by_customer" | "customer_request" => "you asked us to",
+        "card_declined" | "insufficient_funds" | "unknown_token" | "payment_failed" => {
+            "your payment was declined"
+        }
+        "cancelled_by_customer" => "you asked us to",
         _ => "we could not fulfil it",
     }
 }
@@ -126,23 +122,13 @@ mod tests {
         let templates = Templates::new(&Settings::default());
         let order = order("Blue mug");
         for occasion in Occasion::ALL {
-            let mail = Mail {
-                name: "Ann",
-                order: &order,
-                reason: Some("out_of_stock"),
-            };
+            let mail = Mail { name: "Ann", order: &order, reason: Some("out_of_stock") };
 
             let (text, html) = templates.render(*occasion, &mail).unwrap();
 
             for form in [&text, &html] {
-                assert!(
-                    form.contains("Ann") && form.contains("C-7F3K9Q2M"),
-                    "{occasion}: {form}"
-                );
-                assert!(
-                    form.contains("3 × Blue mug") && form.contains("37.50 EUR"),
-                    "{occasion}: {form}"
-                );
+                assert!(form.contains("Ann") && form.contains("C-7F3K9Q2M"), "{occasion}: {form}");
+                assert!(form.contains("3 × Blue mug") && form.contains("37.50 EUR"), "{occasion}: {form}");
                 assert!(!form.contains("out_of_stock"), "{occasion}: {form}");
             }
             assert!(!text.contains('<') && html.contains("<p>"), "{occasion}");
@@ -153,19 +139,12 @@ mod tests {
     fn what_others_wrote_is_escaped_in_html_and_left_alone_in_text() {
         let templates = Templates::new(&Settings::default());
         let order = order("<b>Mug</b> & \"saucer\"");
-        let mail = Mail {
-            name: "<script>alert(1)</script>",
-            order: &order,
-            reason: None,
-        };
+        let mail = Mail { name: "<script>alert(1)</script>", order: &order, reason: None };
 
         let (text, html) = templates.render(Occasion::Confirmed, &mail).unwrap();
 
         assert!(text.contains("<b>Mug</b> & \"saucer\""), "{text}");
-        assert!(
-            html.contains("&lt;b&gt;Mug&lt;&#x2f;b&gt; &amp; &quot;saucer&quot;"),
-            "{html}"
-        );
+        assert!(html.contains("&lt;b&gt;Mug&lt;&#x2f;b&gt; &amp; &quot;saucer&quot;"), "{html}");
         assert!(!html.contains("<b>") && !html.contains("<script>"), "{html}");
     }
 }

@@ -56,10 +56,7 @@ struct Check {
 impl Check {
     async fn run(&self, tx: &mut Tx, after: OrderId, last: OrderId) -> Result<Vec<String>> {
         let found: Vec<(OrderId,)> = (self.find)().bind(after).bind(last).fetch_all(tx).await?;
-        Ok(found
-            .into_iter()
-            .map(|(id,)| format!("{id} {}", self.wrong))
-            .collect())
+        Ok(found.into_iter().map(|(id,)| format!("{id} {}", self.wrong)).collect())
     }
 }
 
@@ -144,10 +141,7 @@ async fn unannounced(tx: &mut Tx, after: OrderId, last: OrderId) -> Result<Vec<S
 /// allows, and have no job that is waiting, running or seen as a dead letter.
 async fn forgotten(db: &Db) -> Result<Vec<String>> {
     let since = db.world().now() - Settings::default().still_after * 10;
-    let (mut after, mut found) = (
-        (Time::from_micros(i64::MIN), OrderId::from_uuid(Uuid::nil())),
-        Vec::new(),
-    );
+    let (mut after, mut found) = ((Time::from_micros(i64::MIN), OrderId::from_uuid(Uuid::nil())), Vec::new());
     loop {
         let still: Result<Vec<_>> = db::read!(db, async |tx| {
             let mut still = Vec::new();
@@ -221,13 +215,7 @@ pub async fn facts(db: &Db, after: Option<OrderId>) -> Result<Vec<Fact>> {
             own.push(row.line(order.currency()));
         }
         let shipped = order.shipped_at.is_some();
-        facts.push(Fact {
-            order: order.id,
-            state: order.state,
-            total: order.total,
-            shipped,
-            lines: own,
-        });
+        facts.push(Fact { order: order.id, state: order.state, total: order.total, shipped, lines: own });
     }
     Ok(facts)
 }

@@ -69,11 +69,7 @@ impl PlaceOrder {
             return Err(error.into());
         }
         self.address.check()?;
-        Ok(Purchase {
-            basket: Basket::new(self.lines)?,
-            token,
-            address: self.address,
-        })
+        Ok(Purchase { basket: Basket::new(self.lines)?, token, address: self.address })
     }
 }
 
@@ -111,10 +107,7 @@ async fn place(
     let replayed = placed.replayed;
     let details = orders.settled(id, patience).await?;
     let settled = is_settled(details.order.state);
-    let answer = Answer {
-        value: OrderView::for_customer(details),
-        replayed,
-    };
+    let answer = Answer { value: OrderView::for_customer(details), replayed };
     if !settled {
         return Ok(located(id, accepted(answer)));
     }
@@ -178,11 +171,7 @@ async fn list(
     Query(Which { customer, state }): Query<Which>,
     page: Page,
 ) -> Result<List<OrderSummary>> {
-    let before = page
-        .after
-        .as_ref()
-        .map(|cursor| cursor.key::<OrderId>(0))
-        .transpose()?;
+    let before = page.after.as_ref().map(|cursor| cursor.key::<OrderId>(0)).transpose()?;
     let customer = match actor(caller) {
         Actor::Staff(_) => customer,
         Actor::Customer(own) if customer.is_none_or(|asked| asked == own) => Some(own),
@@ -191,14 +180,7 @@ async fn list(
             return Err(Error::new(kernel::Kind::Forbidden, "forbidden", message).into());
         }
     };
-    let rows = orders
-        .list(Wanted {
-            customer,
-            state,
-            before,
-            limit: page.limit + 1,
-        })
-        .await?;
+    let rows = orders.list(Wanted { customer, state, before, limit: page.limit + 1 }).await?;
     Ok(List::page(rows, &page, |order| Cursor::of(&[order.id])).map(OrderSummary::from))
 }
 

@@ -65,12 +65,10 @@ pub fn runner(service: &Orders) -> Result<Runner> {
         .worker::<Fulfil>(worker.clone())
         .worker::<Sweep>(worker.clone())
         .worker::<Purge>(worker)
-        .around(
-            move |traceparent, work| match traceparent.and_then(Trace::parse) {
-                Some(trace) => Box::pin(web::telemetry::within(trace.next(&world), work)),
-                None => work,
-            },
-        )
+        .around(move |traceparent, work| match traceparent.and_then(Trace::parse) {
+            Some(trace) => Box::pin(web::telemetry::within(trace.next(&world), work)),
+            None => work,
+        })
         .schedule("orders.sweep", "* * * * *", Sweep {})?
         .schedule("orders.purge", "17 * * * *", Purge {})
 }
@@ -92,10 +90,7 @@ impl Worker<Sweep> for Orders {
 #[async_trait]
 impl Worker<Purge> for Orders {
     async fn run(&self, _: Purge, _: &Run) -> Result<(), Failure> {
-        web::idempotency::purge(&self.db)
-            .await
-            .map(drop)
-            .map_err(Failure::Retry)
+        web::idempotency::purge(&self.db).await.map(drop).map_err(Failure::Retry)
     }
 }
 

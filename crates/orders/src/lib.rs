@@ -52,9 +52,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            still_after: Duration::from_secs(60),
-        }
+        Settings { still_after: Duration::from_secs(60) }
     }
 }
 
@@ -72,31 +70,12 @@ pub struct Orders {
 impl Orders {
     /// The service, made of what it needs.
     pub fn new(needs: Needs) -> Orders {
-        let Needs {
-            db,
-            catalog,
-            inventory,
-            payments,
-            settings,
-        } = needs;
-        Orders {
-            db,
-            catalog,
-            inventory,
-            payments,
-            settings,
-            waiting: Waiting::default(),
-        }
+        let Needs { db, catalog, inventory, payments, settings } = needs;
+        Orders { db, catalog, inventory, payments, settings, waiting: Waiting::default() }
     }
 }
 
 /// Its tables, for [`Db::migrate`].
 pub fn migrations() -> Vec<Migration> {
-    [
-        bus::MIGRATIONS,
-        ::jobs::MIGRATIONS,
-        web::idempotency::MIGRATIONS,
-        store::MIGRATIONS,
-    ]
-    .concat()
+    [bus::MIGRATIONS, ::jobs::MIGRATIONS, web::idempotency::MIGRATIONS, store::MIGRATIONS].concat()
 }

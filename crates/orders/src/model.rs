@@ -131,13 +131,7 @@ pub struct Entry {
     pub at: Time,
 }
 
-db::from_row!(Entry {
-    version,
-    state,
-    reason,
-    actor,
-    at
-});
+db::from_row!(Entry { version, state, reason, actor, at });
 
 /// An order with all that hangs on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -156,9 +150,7 @@ pub struct Details {
 /// Crockford's base 32, which has no I, L, O and U.
 pub fn number(chance: [u8; 5]) -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let bits = chance
-        .iter()
-        .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let bits = chance.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
     let digit = |place: u32| char::from(DIGITS[(bits >> (5 * place) & 31) as usize]);
     "C-".chars().chain((0..8).rev().map(digit)).collect()
 }

@@ -79,22 +79,10 @@ impl<'a> Saga<'a> {
             let steps = store::steps(tx, id).await?;
             Ok(Some((order, lines, steps)))
         });
-        let missing = || {
-            Failure::Fatal(Error::not_found(
-                "no_such_order",
-                format!("there is no order {id}"),
-            ))
-        };
+        let missing = || Failure::Fatal(Error::not_found("no_such_order", format!("there is no order {id}")));
         let (order, lines, steps) = found.map_err(Failure::Retry)?.ok_or_else(missing)?;
         let standing = order.standing(steps);
-        Ok(Saga {
-            orders,
-            run,
-            order,
-            lines,
-            standing,
-            own_beginnings,
-        })
+        Ok(Saga { orders, run, order, lines, standing, own_beginnings })
     }
 
     /// Does the next thing and records it.
@@ -133,10 +121,12 @@ impl<'a> Saga<'a> {
     }
 
     async fn take(&mut self, step: Step) -> Result<Turn, Failure> {
+        self.reached(step, "begun");
         let answer = match self.ask(step).await {
             Ok(answer) => answer,
             Err(error) => return self.failed(step, error).await,
         };
+        self.reached(step, "answered");
         let mut change = self.change();
         change.standing.end(step, &answer.outcome);
         if let model::Outcome::Refused(reason) = &answer.outcome {
@@ -145,17 +135,19 @@ impl<'a> Saga<'a> {
         if answer.screening.is_some() {
             change.order.screening = answer.screening;
         }
-        change.end(
-            step,
-            answer
-                .refusal
-                .as_ref()
-                .map(|error| (&*error.code, &*error.message)),
-        );
+        change.end(step, answer.refusal.as_ref().map(|error| (&*error.code, &*error.message)));
         if let Next::Take(next) = change.standing.next() {
             change.begin(next);
         }
-        self.save(change).await
+        let turn = self.save(change).await?;
+        self.reached(step, "recorded");
+        Ok(turn)
+    }
+
+    /// Names the point (`orders.hold.answered`) where a test may let the
+    /// process die.
+    fn reached(&self, step: Step, point: &str) {
+        self.orders.db.world().reached(&format!("orders.{step}.{point}"));
     }
 
     /// Records that an attempt failed for now, and says when to try again.

@@ -41,22 +41,8 @@ impl contracts::orders::Orders for Orders {
             Ok(Some((order, lines)))
         });
         let (order, lines) = found?.ok_or_else(|| no_such_order(ask.id))?;
-        let Order {
-            id,
-            number,
-            customer,
-            state,
-            total,
-            ..
-        } = order;
-        Ok(OrderInShort {
-            id,
-            number,
-            customer,
-            state,
-            lines,
-            total,
-        })
+        let Order { id, number, customer, state, total, .. } = order;
+        Ok(OrderInShort { id, number, customer, state, lines, total })
     }
 }
 

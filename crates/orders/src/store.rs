@@ -159,11 +159,7 @@ pub async fn advance(tx: &mut Tx, order: &Order, from: OrderState) -> Result<boo
 
 /// Notes which job was added for an order last.
 pub async fn set_job(tx: &mut Tx, id: OrderId, job: JobId) -> Result<()> {
-    query("UPDATE orders SET job_id = $2 WHERE id = $1")
-        .bind(id)
-        .bind(job)
-        .execute(tx)
-        .await?;
+    query("UPDATE orders SET job_id = $2 WHERE id = $1").bind(id).bind(job).execute(tx).await?;
     Ok(())
 }
 
@@ -181,13 +177,7 @@ pub async fn add_history(tx: &mut Tx, order: &Order, actor: Option<UserId>) -> R
     .bind(at)
     .execute(tx)
     .await?;
-    Ok(Entry {
-        version,
-        state,
-        reason,
-        actor,
-        at,
-    })
+    Ok(Entry { version, state, reason, actor, at })
 }
 
 /// Orders that should be moving and have not changed since, page by page: at

@@ -24,16 +24,9 @@ impl Waiting {
     /// Waits for this order from now on, until dropped.
     pub fn for_order(&self, id: OrderId) -> Waiter {
         let mut seats = self.seats();
-        let seat = seats.entry(id).or_insert_with(|| Seat {
-            bell: Arc::default(),
-            taken_by: 0,
-        });
+        let seat = seats.entry(id).or_insert_with(|| Seat { bell: Arc::default(), taken_by: 0 });
         seat.taken_by += 1;
-        Waiter {
-            waiting: self.clone(),
-            id,
-            bell: seat.bell.clone(),
-        }
+        Waiter { waiting: self.clone(), id, bell: seat.bell.clone() }
     }
 
     /// Wakes whoever waits for this order.

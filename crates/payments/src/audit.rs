@@ -59,17 +59,13 @@ async fn general(tx: &mut Tx, before: Time) -> Result<Vec<String>> {
         breaches.push(format!("{order} was undone, but its money is still promised"));
     }
     for (order, key, sum) in unbalanced(tx).await? {
-        breaches.push(format!(
-            "the entries of {key} of {order} add up to {sum}, not to nothing"
-        ));
+        breaches.push(format!("the entries of {key} of {order} add up to {sum}, not to nothing"));
     }
     for (currency, sum) in overall(tx).await? {
         breaches.push(format!("the ledger adds up to {sum} {currency}, not to nothing"));
     }
     for (order, reference) in charges_without_payment(tx).await? {
-        breaches.push(format!(
-            "the provider has the charge {reference} of {order}, which has no payment"
-        ));
+        breaches.push(format!("the provider has the charge {reference} of {order}, which has no payment"));
     }
     Ok(breaches)
 }
@@ -78,43 +74,25 @@ async fn one(tx: &mut Tx, payment: &Payment, with_sandbox: bool) -> Result<Vec<S
     let order = payment.order_id;
     let mut breaches = Vec::new();
     if (payment.captured, payment.refunded) != payment.amounts_in(payment.state) {
-        let Payment {
-            captured,
-            refunded,
-            amount,
-            state,
-            ..
-        } = payment;
+        let Payment { captured, refunded, amount, state, .. } = payment;
         breaches.push(format!(
             "the payment of {order} is {state}, but {captured} of {amount} captured and {refunded} refunded"
         ));
     }
     let ledger = store::ledger(tx, order).await?;
-    let owed: i64 = ledger
-        .iter()
-        .filter(|entry| entry.account == Account::Provider)
-        .map(|entry| entry.amount)
-        .sum();
+    let owed: i64 =
+        ledger.iter().filter(|entry| entry.account == Account::Provider).map(|entry| entry.amount).sum();
     if owed != payment.captured - payment.refunded {
         breaches.push(format!(
             "the ledger says that {owed} of {order} is with the provider, its payment says otherwise"
         ));
     }
-    let refunded: i64 = store::refunds(tx, order)
-        .await?
-        .iter()
-        .map(|refund| refund.amount)
-        .sum();
+    let refunded: i64 = store::refunds(tx, order).await?.iter().map(|refund| refund.amount).sum();
     if refunded != payment.refunded {
-        breaches.push(format!(
-            "the refunds of {order} add up to {refunded}, not to {}",
-            payment.refunded
-        ));
+        breaches.push(format!("the refunds of {order} add up to {refunded}, not to {}", payment.refunded));
     }
-    let settled = store::attempts(tx, order)
-        .await?
-        .iter()
-        .all(|attempt| attempt.state != AttemptState::Pending);
+    let settled =
+        store::attempts(tx, order).await?.iter().all(|attempt| attempt.state != AttemptState::Pending);
     if !with_sandbox || !settled {
         return Ok(breaches);
     }
@@ -126,18 +104,11 @@ async fn one(tx: &mut Tx, payment: &Payment, with_sandbox: bool) -> Result<Vec<S
         PaymentState::Refunded => Some(ChargeState::Refunded),
         PaymentState::Pending | PaymentState::Declined => None,
     };
-    let theirs: Vec<(ChargeState, i64)> = charges
-        .iter()
-        .map(|charge| (charge.state, charge.amount))
-        .collect();
-    let ours: Vec<(ChargeState, i64)> = expected
-        .map(|state| (state, payment.amount))
-        .into_iter()
-        .collect();
+    let theirs: Vec<(ChargeState, i64)> =
+        charges.iter().map(|charge| (charge.state, charge.amount)).collect();
+    let ours: Vec<(ChargeState, i64)> = expected.map(|state| (state, payment.amount)).into_iter().collect();
     if theirs != ours {
-        breaches.push(format!(
-            "the provider's books say {theirs:?} of {order}, ours say {ours:?}"
-        ));
+        breaches.push(format!("the provider's books say {theirs:?} of {order}, ours say {ours:?}"));
     }
     Ok(breaches)
 }

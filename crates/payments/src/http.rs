@@ -17,10 +17,7 @@ use crate::{
 
 /// The public API of payments.
 pub fn routes(service: Payments) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(payment))
-        .routes(routes!(hear))
-        .with_state(service)
+    OpenApiRouter::new().routes(routes!(payment)).routes(routes!(hear)).with_state(service)
 }
 
 /// The payment of an order, and everything behind it.
@@ -137,14 +134,7 @@ async fn hear(State(payments): State<Payments>, headers: HeaderMap, body: Bytes)
 }
 
 impl From<Books> for PaymentView {
-    fn from(
-        Books {
-            payment,
-            attempts,
-            ledger,
-            refunds,
-        }: Books,
-    ) -> PaymentView {
+    fn from(Books { payment, attempts, ledger, refunds }: Books) -> PaymentView {
         PaymentView {
             id: payment.id,
             order: payment.order_id,
@@ -162,60 +152,20 @@ impl From<Books> for PaymentView {
 impl From<Attempt> for AttemptView {
     fn from(attempt: Attempt) -> AttemptView {
         let amount = attempt.money();
-        let Attempt {
-            key,
-            kind,
-            state,
-            reference,
-            code,
-            started_at,
-            ended_at,
-            ..
-        } = attempt;
-        AttemptView {
-            key,
-            kind,
-            state,
-            amount,
-            reference,
-            code,
-            started_at,
-            ended_at,
-        }
+        let Attempt { key, kind, state, reference, code, started_at, ended_at, .. } = attempt;
+        AttemptView { key, kind, state, amount, reference, code, started_at, ended_at }
     }
 }
 
 impl From<Entry> for EntryView {
     fn from(entry: Entry) -> EntryView {
-        let Entry {
-            attempt_key: key,
-            account,
-            amount,
-            currency,
-            booked_at,
-        } = entry;
-        EntryView {
-            key,
-            account,
-            amount: Money::new(amount, currency),
-            booked_at,
-        }
+        let Entry { attempt_key: key, account, amount, currency, booked_at } = entry;
+        EntryView { key, account, amount: Money::new(amount, currency), booked_at }
     }
 }
 
 impl From<RefundRow> for RefundView {
-    fn from(
-        RefundRow {
-            id,
-            amount,
-            currency,
-            refunded_at,
-        }: RefundRow,
-    ) -> RefundView {
-        RefundView {
-            id,
-            amount: Money::new(amount, currency),
-            refunded_at,
-        }
+    fn from(RefundRow { id, amount, currency, refunded_at }: RefundRow) -> RefundView {
+        RefundView { id, amount: Money::new(amount, currency), refunded_at }
     }
 }

@@ -59,10 +59,7 @@ impl Worker<Recover> for Works {
     async fn run(&self, _: Recover, _: &Run) -> Result<(), Failure> {
         let recovered = self.0.recover().await?;
         if recovered > 0 {
-            tracing::info!(
-                attempts = recovered,
-                "learnt of outcomes that nobody came back for"
-            );
+            tracing::info!(attempts = recovered, "learnt of outcomes that nobody came back for");
         }
         Ok(())
     }
@@ -94,11 +91,7 @@ pub fn runner(service: &Payments) -> Result<Runner> {
         .worker::<Recover>(works.clone())
         .worker::<Undo>(works.clone())
         .schedule("payments.recover", "* * * * *", Recover {})?;
-    Ok(if service.sandbox.is_some() {
-        runner.worker::<Announce>(works)
-    } else {
-        runner
-    })
+    Ok(if service.sandbox.is_some() { runner.worker::<Announce>(works) } else { runner })
 }
 
 /// Carries the webhooks of a sandbox that runs on its own to a shop's address.
@@ -139,11 +132,7 @@ impl Worker<Announce> for Carrier {
 /// Carries the webhooks of a sandbox that runs on its own to the shop at this
 /// address, such as `http://127.0.0.1:3000/payments/webhooks/sandbox`.
 pub fn sandbox_runner(sandbox: &Sandbox, url: &str, secret: Secret) -> Runner {
-    let carrier = Carrier {
-        sandbox: sandbox.clone(),
-        url: url.to_owned(),
-        secret,
-        http: reqwest::Client::new(),
-    };
+    let carrier =
+        Carrier { sandbox: sandbox.clone(), url: url.to_owned(), secret, http: reqwest::Client::new() };
     Runner::new("sandbox", sandbox.db().clone()).worker::<Announce>(Arc::new(carrier))
 }

@@ -50,9 +50,7 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     /// From its text: `whsec_` and base64, 24 to 64 bytes.
     pub fn parse(text: &str) -> Result<Secret, String> {
-        let bytes = text
-            .strip_prefix("whsec_")
-            .and_then(|rest| BASE64_STANDARD.decode(rest).ok());
+        let bytes = text.strip_prefix("whsec_").and_then(|rest| BASE64_STANDARD.decode(rest).ok());
         bytes
             .filter(|bytes| (24..=64).contains(&bytes.len()))
             .map(Secret)
@@ -70,11 +68,9 @@ impl Secret {
         let signature =
             BASE64_STANDARD.encode(self.mac(id, &seconds, body.as_bytes()).finalize().into_bytes());
         let mut headers = HeaderMap::new();
-        for (name, value) in [
-            (ID, id.to_owned()),
-            (TIMESTAMP, seconds),
-            (SIGNATURE, format!("v1,{signature}")),
-        ] {
+        for (name, value) in
+            [(ID, id.to_owned()), (TIMESTAMP, seconds), (SIGNATURE, format!("v1,{signature}"))]
+        {
             headers.insert(name, HeaderValue::try_from(value).map_err(Error::internal)?);
         }
         Ok(headers)
@@ -88,25 +84,16 @@ impl Secret {
             value.ok_or_else(|| refused(format!("{name} is missing")))
         };
         let (id, seconds, signatures) = (text(&ID)?, text(&TIMESTAMP)?, text(&SIGNATURE)?);
-        let sent: i64 = seconds
-            .parse()
-            .map_err(|_| refused("webhook-timestamp is no number".into()))?;
+        let sent: i64 = seconds.parse().map_err(|_| refused("webhook-timestamp is no number".into()))?;
         if (now.micros() / 1_000_000).abs_diff(sent) > TOLERANCE_SECONDS.unsigned_abs() {
             return Err(refused("webhook-timestamp is too old or too new".into()));
         }
         // Several signatures stand side by side while a secret is changed.
-        let holds = signatures
-            .split(' ')
-            .filter_map(|part| part.strip_prefix("v1,"))
-            .any(|signature| {
-                let bytes = BASE64_STANDARD.decode(signature).unwrap_or_default();
-                self.mac(id, seconds, body).verify_slice(&bytes).is_ok()
-            });
-        if holds {
-            Ok(id)
-        } else {
-            Err(refused("webhook-signature does not hold".into()))
-        }
+        let holds = signatures.split(' ').filter_map(|part| part.strip_prefix("v1,")).any(|signature| {
+            let bytes = BASE64_STANDARD.decode(signature).unwrap_or_default();
+            self.mac(id, seconds, body).verify_slice(&bytes).is_ok()
+        });
+        if holds { Ok(id) } else { Err(refused("webhook-signature does not hold".into())) }
     }
 
     fn mac(&self, id: &str, seconds: &str, body: &[u8]) -> Hmac<Sha256> {
@@ -132,14 +119,9 @@ mod tests {
         let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let at = Time::from_micros(1_614_265_330_000_000);
 
-        let headers = secret
-            .sign("msg_p5jXN8AQM9LWM0D4loKWxJek", at, r#"{"test": 2432232314}"#)
-            .unwrap();
+        let headers = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", at, r#"{"test": 2432232314}"#).unwrap();
 
-        assert_eq!(
-            headers["webhook-signature"],
-            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-        );
+        assert_eq!(headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
@@ -163,10 +145,7 @@ mod tests {
             (&HeaderMap::new(), b"body", now, &secret),
             (&headers, b"body", now, &Secret::new([8; 32])),
         ] {
-            assert_eq!(
-                secret.verify(headers, body, at).unwrap_err().code,
-                "webhook_not_verified"
-            );
+            assert_eq!(secret.verify(headers, body, at).unwrap_err().code, "webhook_not_verified");
         }
     }
 }

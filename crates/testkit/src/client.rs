@@ -57,10 +57,7 @@ impl Basket {
     /// These, paid with a good card, under a fresh key.
     pub fn of(lines: &[(&str, u32)]) -> Basket {
         Basket {
-            lines: lines
-                .iter()
-                .map(|(sku, quantity)| ((*sku).to_owned(), *quantity))
-                .collect(),
+            lines: lines.iter().map(|(sku, quantity)| ((*sku).to_owned(), *quantity)).collect(),
             token: "tok_success".into(),
             key: fresh("key"),
             wait: None,
@@ -86,10 +83,7 @@ impl Basket {
     }
 
     fn body(&self) -> Value {
-        let lines = self
-            .lines
-            .iter()
-            .map(|(sku, quantity)| json!({ "sku": sku, "quantity": quantity }));
+        let lines = self.lines.iter().map(|(sku, quantity)| json!({ "sku": sku, "quantity": quantity }));
         json!({
             "lines": lines.collect::<Vec<_>>(),
             "payment": { "token": self.token },
@@ -104,24 +98,13 @@ impl Basket {
 impl Shop {
     /// The shop at this base URL.
     pub fn at(url: impl Into<String>) -> Shop {
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(60))
-            .build()
-            .unwrap();
-        Shop {
-            http,
-            url: url.into(),
-        }
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Shop { http, url: url.into() }
     }
 
     /// Somebody who has not signed in.
     pub fn visitor(&self) -> Person {
-        Person {
-            shop: self.clone(),
-            id: String::new(),
-            email: String::new(),
-            token: None,
-        }
+        Person { shop: self.clone(), id: String::new(), email: String::new(), token: None }
     }
 
     /// Somebody new, signed up and signed in.
@@ -134,11 +117,8 @@ impl Shop {
 
     /// Signs in: a customer, staff or an administrator.
     pub async fn sign_in(&self, email: &str, password: &str) -> Person {
-        let answer = self
-            .visitor()
-            .post("/login", json!({ "email": email, "password": password }))
-            .await
-            .expect(200);
+        let answer =
+            self.visitor().post("/login", json!({ "email": email, "password": password })).await.expect(200);
         Person {
             shop: self.clone(),
             id: answer["user"]["id"].as_str().unwrap_or_default().to_owned(),
@@ -149,10 +129,7 @@ impl Shop {
 
     /// Somebody who holds this token.
     pub fn bearer(&self, token: &str) -> Person {
-        Person {
-            token: Some(token.to_owned()),
-            ..self.visitor()
-        }
+        Person { token: Some(token.to_owned()), ..self.visitor() }
     }
 
     /// How many of a SKU are for sale.
@@ -186,9 +163,7 @@ impl Person {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> Answer {
-        self.try_send(method, path, headers, body)
-            .await
-            .unwrap_or_else(|error| panic!("{path}: {error:?}"))
+        self.try_send(method, path, headers, body).await.unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
     /// Any call to a shop that may just be dying.
@@ -213,18 +188,12 @@ impl Person {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok(Answer {
-            status,
-            headers,
-            body,
-        })
+        Ok(Answer { status, headers, body })
     }
 
     /// Places an order.
     pub async fn place(&self, basket: &Basket) -> Answer {
-        self.try_place(basket)
-            .await
-            .unwrap_or_else(|error| panic!("POST /orders: {error:?}"))
+        self.try_place(basket).await.unwrap_or_else(|error| panic!("POST /orders: {error:?}"))
     }
 
     /// Places an order in a shop that may just be dying.
@@ -232,8 +201,7 @@ impl Person {
         let wait = basket.wait.map(|seconds| format!("wait={seconds}"));
         let mut headers = vec![("idempotency-key", basket.key.as_str())];
         headers.extend(wait.as_deref().map(|wait| ("prefer", wait)));
-        self.try_send(Method::POST, "/orders", &headers, Some(basket.body()))
-            .await
+        self.try_send(Method::POST, "/orders", &headers, Some(basket.body())).await
     }
 
     /// Orders these with a good card and waits until it is settled; returns
@@ -257,10 +225,7 @@ impl Person {
             if states.iter().any(|state| seen["state"] == *state) {
                 return seen;
             }
-            assert!(
-                Instant::now() < until,
-                "{order} does not get to {states:?}: {seen:#}"
-            );
+            assert!(Instant::now() < until, "{order} does not get to {states:?}: {seen:#}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -280,9 +245,7 @@ impl Person {
     /// As staff: takes more of a SKU into stock.
     pub async fn receive(&self, sku: &str, count: i64) {
         let movement = json!({ "quantity": count, "reason": "received" });
-        self.post(&format!("/stock/{sku}/movements"), movement)
-            .await
-            .expect(201);
+        self.post(&format!("/stock/{sku}/movements"), movement).await.expect(201);
     }
 }
 

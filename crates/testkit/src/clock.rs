@@ -15,17 +15,12 @@ pub struct Clock {
 impl Clock {
     /// One that shows the real time.
     pub fn new() -> Clock {
-        Clock {
-            ahead: Arc::new(watch::Sender::new(Duration::ZERO)),
-        }
+        Clock { ahead: Arc::new(watch::Sender::new(Duration::ZERO)) }
     }
 
     /// A world that goes by this clock.
     pub fn world(&self) -> World {
-        World::new(MovedWorld {
-            real: World::real(),
-            ahead: self.ahead.clone(),
-        })
+        World::new(MovedWorld { real: World::real(), ahead: self.ahead.clone() })
     }
 
     /// Moves it forward.

@@ -40,9 +40,7 @@ impl TestDb {
     /// Where the tables of a service are. Asked twice, it is the same place.
     pub fn target(&self, service: &str) -> Target {
         match &self.server {
-            None => Target::Sqlite {
-                path: self.folder.path().join(format!("{service}.db")),
-            },
+            None => Target::Sqlite { path: self.folder.path().join(format!("{service}.db")) },
             Some(server) => Target::Postgres {
                 url: server.url(),
                 schema: format!("{}_{service}", self.name),

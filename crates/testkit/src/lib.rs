@@ -40,10 +40,6 @@ macro_rules! both_databases {
 /// "multi_thread")]` does; whoever uses the macro needs no tokio for it.
 #[doc(hidden)]
 pub fn run(story: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(story);
 }

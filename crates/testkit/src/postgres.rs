@@ -40,11 +40,8 @@ impl Server {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(Server::start(&[
-                "fsync=off",
-                "full_page_writes=off",
-                "max_connections=400",
-            ]));
+            let server =
+                Arc::new(Server::start(&["fsync=off", "full_page_writes=off", "max_connections=400"]));
             *shared = Arc::downgrade(&server);
             server
         })
@@ -75,12 +72,7 @@ impl Server {
         let process = run(folder.path(), port, &options);
         Server {
             address: format!("postgres://postgres@127.0.0.1:{port}"),
-            own: Some(Own {
-                process,
-                folder,
-                port,
-                options,
-            }),
+            own: Some(Own { process, folder, port, options }),
         }
     }
 
@@ -99,10 +91,7 @@ impl Server {
     /// Kills it as a crash of the machine would, and starts it again on the
     /// same files.
     pub fn crash_and_restart(&mut self) {
-        let own = self
-            .own
-            .as_mut()
-            .expect("a server that we did not start is not ours to kill");
+        let own = self.own.as_mut().expect("a server that we did not start is not ours to kill");
         own.process.kill();
         let until = Instant::now() + Duration::from_secs(15);
         // Its children linger for a moment and keep the files locked.
@@ -125,11 +114,7 @@ impl Server {
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql])
             .output()
             .expect("psql is part of postgresql-client");
-        assert!(
-            ran.status.success(),
-            "{sql}: {}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
+        assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
     }
 }
 
@@ -154,58 +139,28 @@ pub(crate) fn fresh_name() -> String {
 fn init(folder: &Path) {
     let mut command = Command::new(program("initdb"));
     command.arg("-D").arg(folder.join("data"));
-    command.args([
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--locale=C.UTF-8",
-        "--no-sync",
-    ]);
-    let mut process = Process::start(Start {
-        death: "KILL",
-        as_nobody: true,
-        folder,
-        command,
-    });
+    command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+    let mut process = Process::start(Start { death: "KILL", as_nobody: true, folder, command });
     let done = process.ended(Duration::from_secs(60));
-    assert!(
-        done.is_some_and(|status| status.success()),
-        "initdb: {}",
-        server::log(folder)
-    );
+    assert!(done.is_some_and(|status| status.success()), "initdb: {}", server::log(folder));
 }
 
 fn run(folder: &Path, port: u16, options: &[String]) -> Process {
     let mut process = begin(folder, port, options);
     let until = Instant::now() + Duration::from_secs(20);
-    assert!(
-        answers(port, &mut process, until),
-        "PostgreSQL did not start: {}",
-        server::log(folder)
-    );
+    assert!(answers(port, &mut process, until), "PostgreSQL did not start: {}", server::log(folder));
     process
 }
 
 fn begin(folder: &Path, port: u16, options: &[String]) -> Process {
     let mut command = Command::new(program("postgres"));
-    command
-        .arg("-D")
-        .arg(folder.join("data"))
-        .args(["-p", &port.to_string()]);
+    command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
     command.args(["-c", "listen_addresses=127.0.0.1", "-c"]);
     command.arg(format!("unix_socket_directories={}", folder.display()));
     for option in options {
         command.args(["-c", option]);
     }
-    Process::start(Start {
-        death: "INT",
-        as_nobody: true,
-        folder,
-        command,
-    })
+    Process::start(Start { death: "INT", as_nobody: true, folder, command })
 }
 
 fn answers(port: u16, process: &mut Process, until: Instant) -> bool {
@@ -225,15 +180,7 @@ fn answers(port: u16, process: &mut Process, until: Instant) -> bool {
 
 /// The newest of the installed ones, or what is on the path.
 fn program(name: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let newest = versions
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .max();
-    newest.map_or_else(
-        || name.into(),
-        |version| format!("/usr/lib/postgresql/{version}/bin/{name}").into(),
-    )
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
+    newest.map_or_else(|| name.into(), |version| format!("/usr/lib/postgresql/{version}/bin/{name}").into())
 }

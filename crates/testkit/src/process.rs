@@ -81,11 +81,7 @@ impl Carmel {
         loop {
             match process.ended(Duration::ZERO) {
                 Some(status) => return status,
-                None => assert!(
-                    Instant::now() < until,
-                    "it did not end in {within:?}: {}",
-                    self.log()
-                ),
+                None => assert!(Instant::now() < until, "it did not end in {within:?}: {}", self.log()),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -111,12 +107,7 @@ impl Carmel {
     pub fn begin(&mut self) {
         let command = self.command(&self.arguments);
         let folder = self.folder.path();
-        self.process = Some(Process::start(Start {
-            death: "KILL",
-            as_nobody: false,
-            folder,
-            command,
-        }));
+        self.process = Some(Process::start(Start { death: "KILL", as_nobody: false, folder, command }));
     }
 
     /// Runs another command of the program (`["audit"]`) with the same
@@ -124,12 +115,7 @@ impl Carmel {
     pub async fn run(&self, arguments: &[&str]) -> (ExitStatus, String) {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut command = tokio::process::Command::from(self.command(&arguments));
-        let done = command
-            .current_dir(self.folder.path())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .unwrap();
+        let done = command.current_dir(self.folder.path()).kill_on_drop(true).output().await.unwrap();
         let said = [done.stdout, done.stderr].concat();
         (done.status, String::from_utf8_lossy(&said).into_owned())
     }
@@ -144,10 +130,7 @@ impl Carmel {
                 command.env_remove(&key);
             }
         }
-        command
-            .args(arguments)
-            .env("PORT", self.port.to_string())
-            .envs(self.settings.iter().cloned());
+        command.args(arguments).env("PORT", self.port.to_string()).envs(self.settings.iter().cloned());
         command
     }
 
@@ -161,10 +144,7 @@ impl Carmel {
             {
                 return;
             }
-            let ended = self
-                .process
-                .as_mut()
-                .and_then(|process| process.ended(Duration::ZERO));
+            let ended = self.process.as_mut().and_then(|process| process.ended(Duration::ZERO));
             assert!(
                 ended.is_none() && Instant::now() < until,
                 "the shop did not get ready ({ended:?}): {}",

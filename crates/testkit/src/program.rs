@@ -20,19 +20,10 @@ impl Program {
         let folder = server::folder(name);
         let port = server::free_port();
         let (death, command) = ("KILL", command(port));
-        let start = Start {
-            death,
-            as_nobody: false,
-            folder: folder.path(),
-            command,
-        };
+        let start = Start { death, as_nobody: false, folder: folder.path(), command };
         let mut process = Process::start(start);
         server::wait_for_port(port, &mut process, folder.path());
-        Program {
-            process,
-            folder,
-            port,
-        }
+        Program { process, folder, port }
     }
 
     /// Where it listens.

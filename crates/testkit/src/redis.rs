@@ -26,14 +26,7 @@ impl Server {
     /// Forgets everything.
     pub fn flush(&self) {
         let port = self.0.port().to_string();
-        let flushed = Command::new("redis-cli")
-            .args(["-p", &port, "flushall"])
-            .output()
-            .unwrap();
-        assert!(
-            flushed.status.success(),
-            "{}",
-            String::from_utf8_lossy(&flushed.stderr)
-        );
+        let flushed = Command::new("redis-cli").args(["-p", &port, "flushall"]).output().unwrap();
+        assert!(flushed.status.success(), "{}", String::from_utf8_lossy(&flushed.stderr));
     }
 }

@@ -27,11 +27,7 @@ pub(crate) struct Start<'a> {
 
 impl Process {
     pub(crate) fn start(start: Start<'_>) -> Process {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(start.folder.join("log"))
-            .unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(start.folder.join("log")).unwrap();
         let mut command = wrapped(start.death, start.as_nobody, &start.command);
         command.current_dir(start.folder).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -83,10 +79,7 @@ fn wrapped(death: &str, as_nobody: bool, command: &Command) -> Command {
     if as_nobody && is_root() {
         setpriv.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
     }
-    setpriv
-        .arg("--")
-        .arg(command.get_program())
-        .args(command.get_args());
+    setpriv.arg("--").arg(command.get_program()).args(command.get_args());
     for (key, value) in command.get_envs() {
         match value {
             Some(value) => setpriv.env(key, value),
@@ -109,33 +102,22 @@ fn spawn(command: Command) -> Child {
         let (ask, asks) = mpsc::channel::<Ask>();
         let start = move || {
             for (mut command, answer) in asks {
-                answer
-                    .send(command.spawn())
-                    .expect("the one who asked waits for the answer");
+                answer.send(command.spawn()).expect("the one who asked waits for the answer");
             }
         };
-        thread::Builder::new()
-            .name("starter".into())
-            .spawn(start)
-            .unwrap();
+        thread::Builder::new().name("starter".into()).spawn(start).unwrap();
         Mutex::new(ask)
     });
     let name = format!("{command:?}");
     let (answer, started) = mpsc::channel();
     STARTER.lock().unwrap().send((command, answer)).unwrap();
-    started
-        .recv()
-        .unwrap()
-        .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"))
+    started.recv().unwrap().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"))
 }
 
 /// A folder of its own that `nobody` may enter, removed when dropped.
 pub(crate) fn folder(name: &str) -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::Builder::new()
-        .prefix(&format!("carmel-{name}."))
-        .tempdir()
-        .unwrap();
+    let folder = tempfile::Builder::new().prefix(&format!("carmel-{name}.")).tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }

@@ -38,11 +38,7 @@ impl Server {
     pub fn start() -> Server {
         let folder = server::folder("smtp");
         std::fs::create_dir(folder.path().join("mails")).unwrap();
-        let mut server = Server {
-            process: None,
-            folder,
-            port: server::free_port(),
-        };
+        let mut server = Server { process: None, folder, port: server::free_port() };
         server.again();
         server
     }
@@ -61,16 +57,9 @@ impl Server {
     pub fn again(&mut self) {
         // Debian's Python: the one that has Debian's aiosmtpd.
         let mut command = Command::new("/usr/bin/python3");
-        command
-            .args(["-c", include_str!("smtp.py"), &self.port.to_string()])
-            .arg(self.mails_folder());
+        command.args(["-c", include_str!("smtp.py"), &self.port.to_string()]).arg(self.mails_folder());
         let folder = self.folder.path();
-        let mut process = Process::start(Start {
-            death: "KILL",
-            as_nobody: false,
-            folder,
-            command,
-        });
+        let mut process = Process::start(Start { death: "KILL", as_nobody: false, folder, command });
         server::wait_for_port(self.port, &mut process, folder);
         self.process = Some(process);
     }
@@ -83,10 +72,7 @@ impl Server {
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
             .collect();
         files.sort();
-        files
-            .iter()
-            .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-            .collect()
+        files.iter().map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect()
     }
 
     /// Waits until so many have arrived, at most ten seconds.

@@ -58,10 +58,7 @@ async fn versions(tx: &mut db::Tx, after: UserId, since: Time) -> Result<Vec<(Us
     .await?;
     let announced: std::collections::HashMap<String, i64> = announced.into_iter().collect();
     let last = |id: UserId| announced.get(&id.to_string()).copied().unwrap_or_default();
-    Ok(users
-        .into_iter()
-        .map(|(id, version)| (id, version, last(id)))
-        .collect())
+    Ok(users.into_iter().map(|(id, version)| (id, version, last(id))).collect())
 }
 
 /// A session that is alive has one refresh token that is good, an owner who
@@ -89,21 +86,14 @@ async fn sessions(db: &Db) -> Result<Vec<String>> {
         .bind(MOST)
         .fetch_all(tx)
         .await?;
-        let (keys,): (i64,) = query("SELECT COUNT(*) FROM signing_keys WHERE state = 'current'")
-            .fetch_one(tx)
-            .await?;
+        let (keys,): (i64,) =
+            query("SELECT COUNT(*) FROM signing_keys WHERE state = 'current'").fetch_one(tx).await?;
         let (sessions,): (i64,) = query("SELECT COUNT(*) FROM sessions").fetch_one(tx).await?;
 
         let mut found = Vec::new();
+        found.extend(forked.into_iter().map(|(id, n)| format!("{id} has {n} refresh tokens that are good")));
         found.extend(
-            forked
-                .into_iter()
-                .map(|(id, n)| format!("{id} has {n} refresh tokens that are good")),
-        );
-        found.extend(
-            tokenless
-                .into_iter()
-                .map(|(id,)| format!("{id} is alive and has no refresh token that is good")),
+            tokenless.into_iter().map(|(id,)| format!("{id} is alive and has no refresh token that is good")),
         );
         found.extend(
             unwanted

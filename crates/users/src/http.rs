@@ -57,22 +57,8 @@ pub struct UserReply {
 
 impl From<Account> for UserReply {
     fn from(account: Account) -> UserReply {
-        let Account {
-            id,
-            name,
-            email,
-            role,
-            version,
-            created_at,
-        } = account;
-        UserReply {
-            id,
-            name,
-            email,
-            role,
-            version,
-            created_at,
-        }
+        let Account { id, name, email, role, version, created_at } = account;
+        UserReply { id, name, email, role, version, created_at }
     }
 }
 
@@ -104,27 +90,10 @@ async fn register(
     key: MaybeIdempotencyKey,
     Json(body): Json<Register>,
 ) -> Result<Response> {
-    let Register {
-        name,
-        email,
-        password,
-    } = body;
-    let answer = users
-        .register(
-            NewAccount {
-                name,
-                email,
-                password,
-            },
-            key.0.as_ref(),
-        )
-        .await?;
+    let Register { name, email, password } = body;
+    let answer = users.register(NewAccount { name, email, password }, key.0.as_ref()).await?;
     let location = format!("/users/{}", answer.value.id);
-    Ok((
-        [(header::LOCATION, location)],
-        answer.map(versioned).reply_as(StatusCode::CREATED),
-    )
-        .into_response())
+    Ok(([(header::LOCATION, location)], answer.map(versioned).reply_as(StatusCode::CREATED)).into_response())
 }
 
 /// Which accounts are asked for.
@@ -146,10 +115,7 @@ async fn list(
     Query(which): Query<Which>,
     page: Page,
 ) -> Result<List<UserReply>> {
-    Ok(users
-        .list(which.email.as_ref(), &page)
-        .await?
-        .map(UserReply::from))
+    Ok(users.list(which.email.as_ref(), &page).await?.map(UserReply::from))
 }
 
 /// Shows an account: one's own, or to staff any. It may be remembered for five
@@ -203,31 +169,10 @@ async fn change(
     key: MaybeIdempotencyKey,
     Json(body): Json<ChangeUser>,
 ) -> Result<Response> {
-    let ChangeUser {
-        name,
-        email,
-        password,
-        current_password,
-        role,
-    } = body;
-    let change = AccountChange {
-        name,
-        email,
-        password,
-        current_password,
-        role,
-    };
-    let ask = Change {
-        caller: &caller,
-        id,
-        if_match,
-        change,
-    };
-    Ok(users
-        .change(ask, key.0.as_ref())
-        .await?
-        .map(versioned)
-        .reply_as(StatusCode::OK))
+    let ChangeUser { name, email, password, current_password, role } = body;
+    let change = AccountChange { name, email, password, current_password, role };
+    let ask = Change { caller: &caller, id, if_match, change };
+    Ok(users.change(ask, key.0.as_ref()).await?.map(versioned).reply_as(StatusCode::OK))
 }
 
 /// What `POST /users/{id}/password` takes.
@@ -315,11 +260,7 @@ async fn refresh(State(users): State<Users>, Json(body): Json<RefreshTokens>) ->
 }
 
 fn signed_in(users: &Users, tokens: Tokens) -> Response {
-    let Tokens {
-        access_token,
-        refresh_token,
-        account,
-    } = tokens;
+    let Tokens { access_token, refresh_token, account } = tokens;
     let reply = SignedIn {
         access_token,
         refresh_token,
@@ -374,8 +315,6 @@ async fn jwks(State(users): State<Users>) -> Result<Response> {
         kid: key.kid,
         x: key.x,
     };
-    let reply = Jwks {
-        keys: keys.into_iter().map(jwk).collect(),
-    };
+    let reply = Jwks { keys: keys.into_iter().map(jwk).collect() };
     Ok(([(header::CACHE_CONTROL, "public, max-age=300")], Json(reply)).into_response())
 }

@@ -11,9 +11,7 @@ use crate::{Users, store};
 /// Who works for this service.
 pub fn runner(service: &Users) -> Runner {
     let runner = Runner::new("users", service.db.clone()).worker(Arc::new(Purger(service.clone())));
-    runner
-        .schedule("users.purge", "17 3 * * *", Purge {})
-        .expect("a cron expression that a test parses")
+    runner.schedule("users.purge", "17 3 * * *", Purge {}).expect("a cron expression that a test parses")
 }
 
 /// Removes sessions and keys that are over, and idempotency keys past their time.
@@ -41,25 +39,18 @@ impl Worker<Purge> for Purger {
         let now = db.world().now();
         let mut removed = 0;
         loop {
-            let some: Result<usize> = db::write!(db, async |tx| {
-                store::purge_sessions(tx, now - KEPT, AT_ONCE).await
-            });
+            let some: Result<usize> =
+                db::write!(db, async |tx| { store::purge_sessions(tx, now - KEPT, AT_ONCE).await });
             let some = some?;
             removed += some;
             if some < AT_ONCE as usize {
                 break;
             }
         }
-        let keys: Result<u64> = db::write!(db, async |tx| {
-            store::purge_keys(tx, now - self.0.keys_kept() - KEPT).await
-        });
+        let keys: Result<u64> =
+            db::write!(db, async |tx| { store::purge_keys(tx, now - self.0.keys_kept() - KEPT).await });
         let answers = web::idempotency::purge(db).await?;
-        tracing::info!(
-            sessions = removed,
-            keys = keys?,
-            answers,
-            "what is over was removed"
-        );
+        tracing::info!(sessions = removed, keys = keys?, answers, "what is over was removed");
         Ok(())
     }
 }

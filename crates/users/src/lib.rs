@@ -27,6 +27,7 @@ pub use jobs::runner;
 pub use model::{
     Account, AccountChange, ChangeError, Name, NewAccount, Password, RegisterError, SignInError,
 };
+pub use password::Cost;
 pub use service::{Tokens, Users};
 
 /// What the service needs to start.
@@ -47,7 +48,9 @@ pub struct Settings {
     pub access_token: Duration,
     /// How long a session lives without a refresh.
     pub session: Duration,
-    /// How many passwords are hashed at once; each takes 19 MiB while it lasts.
+    /// What hashing one password costs.
+    pub cost: Cost,
+    /// How many passwords are hashed at once.
     pub hashing: usize,
     /// How many more may wait to be hashed; who comes then is told to come later.
     pub hashing_queue: usize,
@@ -61,6 +64,7 @@ impl Default for Settings {
             issuer: "carmel".into(),
             access_token: Duration::from_secs(15 * 60),
             session: Duration::from_secs(30 * 24 * 3600),
+            cost: Cost::default(),
             hashing: 2,
             hashing_queue: 100,
             remember: Duration::from_secs(5 * 60),
@@ -70,11 +74,5 @@ impl Default for Settings {
 
 /// All tables of this service, those of the floors below included.
 pub fn migrations() -> Vec<Migration> {
-    [
-        bus::MIGRATIONS,
-        ::jobs::MIGRATIONS,
-        web::idempotency::MIGRATIONS,
-        store::MIGRATIONS,
-    ]
-    .concat()
+    [bus::MIGRATIONS, ::jobs::MIGRATIONS, web::idempotency::MIGRATIONS, store::MIGRATIONS].concat()
 }

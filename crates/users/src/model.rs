@@ -24,23 +24,12 @@ pub struct Account {
     pub created_at: Time,
 }
 
-db::from_row!(Account {
-    id,
-    name,
-    email,
-    role,
-    version,
-    created_at
-});
+db::from_row!(Account { id, name, email, role, version, created_at });
 
 impl Account {
     /// What is announced of it.
     pub fn event(&self, change: UserChange) -> UserEvent {
-        UserEvent {
-            change,
-            user: self.id,
-            version: self.version,
-        }
+        UserEvent { change, user: self.id, version: self.version }
     }
 
     /// The account after a change of what is not secret. Its version was
@@ -178,8 +167,7 @@ impl FromStr for Password {
     type Err = String;
     fn from_str(text: &str) -> Result<Password, String> {
         let fits = (8..=200).contains(&text.chars().count());
-        fits.then(|| Password(text.to_owned()))
-            .ok_or_else(|| "a password has 8 to 200 characters".to_owned())
+        fits.then(|| Password(text.to_owned())).ok_or_else(|| "a password has 8 to 200 characters".to_owned())
     }
 }
 

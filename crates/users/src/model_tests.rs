@@ -15,28 +15,16 @@ fn account(role: Role) -> Account {
 }
 
 fn caller(id: UserId, role: Role) -> Caller {
-    Caller {
-        id,
-        role,
-        session: SessionId::new(&World::real()),
-    }
+    Caller { id, role, session: SessionId::new(&World::real()) }
 }
 
 #[test]
 fn who_may_change_what() {
     use Role::{Admin, Customer, Staff};
-    let name = || AccountChange {
-        name: Some("Bea".parse().unwrap()),
-        ..AccountChange::default()
-    };
-    let role = |role| AccountChange {
-        role: Some(role),
-        ..AccountChange::default()
-    };
-    let password = || AccountChange {
-        password: Some("long enough".parse().unwrap()),
-        ..AccountChange::default()
-    };
+    let name = || AccountChange { name: Some("Bea".parse().unwrap()), ..AccountChange::default() };
+    let role = |role| AccountChange { role: Some(role), ..AccountChange::default() };
+    let password =
+        || AccountChange { password: Some("long enough".parse().unwrap()), ..AccountChange::default() };
 
     // caller's role, is it his own, the account's role, the change, the code of the refusal
     for (by, own, of, change, refused) in [
@@ -61,11 +49,7 @@ fn who_may_change_what() {
         (Admin, false, Staff, password(), Some("password_of_another")),
     ] {
         let account = account(of);
-        let id = if own {
-            account.id
-        } else {
-            UserId::new(&World::real())
-        };
+        let id = if own { account.id } else { UserId::new(&World::real()) };
 
         let answer = change.allowed(&caller(id, by), &account);
 
@@ -111,8 +95,5 @@ fn names_and_passwords_are_checked_at_the_border() {
     ] {
         assert_eq!(text.parse::<Password>().is_ok(), fits, "{text:?}");
     }
-    assert_eq!(
-        format!("{:?}", "secret secret".parse::<Password>().unwrap()),
-        "Password(…)"
-    );
+    assert_eq!(format!("{:?}", "secret secret".parse::<Password>().unwrap()), "Password(…)");
 }

@@ -77,10 +77,7 @@ pub struct Secrets {
 
 impl db::FromRow for Secrets {
     fn from_row(row: &db::Row<'_>) -> Result<Secrets> {
-        Ok(Secrets {
-            account: Account::from_row(row)?,
-            password_hash: row.get("password_hash")?,
-        })
+        Ok(Secrets { account: Account::from_row(row)?, password_hash: row.get("password_hash")? })
     }
 }
 
@@ -239,13 +236,7 @@ pub struct FoundToken {
     pub expires_at: Time,
 }
 
-db::from_row!(FoundToken {
-    session_id,
-    user_id,
-    used_at,
-    ended_at,
-    expires_at
-});
+db::from_row!(FoundToken { session_id, user_id, used_at, ended_at, expires_at });
 
 /// The refresh token with this hash.
 pub async fn find_token(tx: &mut Tx, hash: &[u8]) -> Result<Option<FoundToken>> {

@@ -22,12 +22,7 @@ pub struct Key {
     pub created_at: Time,
 }
 
-db::from_row!(Key {
-    kid,
-    private_key,
-    public_key,
-    created_at
-});
+db::from_row!(Key { kid, private_key, public_key, created_at });
 
 impl Key {
     /// A new one.
@@ -44,9 +39,7 @@ impl Key {
 
     /// The private half as `web::auth::sign` takes it.
     pub fn pkcs8(&self) -> Result<Vec<u8>> {
-        let bytes = BASE64_STANDARD
-            .decode(&self.private_key)
-            .map_err(Error::internal)?;
+        let bytes = BASE64_STANDARD.decode(&self.private_key).map_err(Error::internal)?;
         let secret: [u8; 32] = bytes
             .try_into()
             .map_err(|_| Error::internal(format!("the key {} has not 32 bytes", self.kid)))?;

@@ -80,7 +80,7 @@ impl TestDb {
     }
 
     pub fn bus(&self) -> Bus {
-        Bus::memory(self.shop.world())
+        Bus::memory()
     }
 
     pub async fn announce(&self, subject: &str, version: i64) -> EventId {

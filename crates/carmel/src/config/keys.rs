@@ -9,7 +9,7 @@ use kernel::{Currency, words};
 use super::{
     declare::{Key, accept, settings},
     kind::{
-        Kind, folder, levels, long_or_empty, mail_address, networks, not_empty, origins, url_or_empty, within,
+        Kind, folder, levels, long_or_empty, mail_address, not_empty, origins, url_or_empty, within,
     },
     secret::Secret,
 };
@@ -21,7 +21,7 @@ settings! {
         host: String = "127.0.0.1".into(), not_empty();
         /// The port to listen on; 0 takes any that is free.
         port: u16 = 3000;
-        /// How long a request may take before it is answered with 504; longer than `orders.wait_limit_ms`.
+        /// How long a request may take before it is answered with 504; `Prefer: wait` may ask for up to 30 seconds.
         request_timeout_ms: u64 = 35_000, within(100..=600_000);
         /// How large the body of a request may be; a larger one is answered with 413.
         body_limit_bytes: u64 = 1_048_576, within(1_024..=104_857_600);
@@ -29,8 +29,6 @@ settings! {
         drain_timeout_ms: u64 = 25_000, within(0..=600_000);
         /// Web pages of which origins may call the API from a browser (CORS); none by default.
         cors_origins: Vec<String> = Vec::new(), origins();
-        /// Proxies whose `X-Forwarded-For` is believed; none by default, so that nobody can lie about his address.
-        trusted_proxies: Vec<String> = Vec::new(), networks();
     }
 
     /// What is kept in files.
@@ -89,8 +87,6 @@ settings! {
 
     /// How passwords are chosen and kept.
     passwords: Passwords {
-        /// How many characters a new password needs.
-        min_length: u32 = 8, within(8..=64);
         /// Memory that hashing one password takes (Argon2id; the default is what OWASP advises).
         memory_kib: u32 = 19_456, within(1_024..=1_048_576);
         /// How often that memory is gone over.
@@ -103,8 +99,6 @@ settings! {
         hold_minutes: u32 = 15, within(1..=1_440);
         /// How often orders that stand still are looked for.
         sweep_seconds: u32 = 30, within(1..=3_600);
-        /// The longest time that `Prefer: wait` may keep a request open.
-        wait_limit_ms: u64 = 30_000, within(0..=30_000);
     }
 
     /// Which orders a person looks at before they are paid.
@@ -117,8 +111,6 @@ settings! {
 
     /// Who takes the money.
     payments: Payments {
-        /// The payment provider: `sandbox` takes no real money.
-        provider: Provider = Provider::Sandbox;
         /// Where a sandbox runs as a server of its own; empty runs it in this process.
         sandbox_url: String = String::new(), url_or_empty(&["http", "https"]);
         /// How long the sandbox takes for each answer, as a real provider would.
@@ -131,8 +123,8 @@ settings! {
 
     /// What is sent to customers.
     mail: Mail {
-        /// The mail server, `smtp://user:password@host:587` or `smtps://…`; empty writes mails into `mail.folder`.
-        smtp_url: Secret = Secret::default(), url_or_empty(&["smtp", "smtps"]);
+        /// The mail server, `smtp://user:password@host:587`; empty writes mails into `mail.folder`.
+        smtp_url: Secret = Secret::default(), url_or_empty(&["smtp"]);
         /// Who mails are from.
         from: String = "Carmel <shop@localhost>".into(), mail_address();
         /// Where mails go when there is no mail server; empty for the folder `mail` in `data.folder`.
@@ -142,7 +134,7 @@ settings! {
     /// Work that is done later.
     jobs: Jobs {
         /// How many jobs of one service run at once in this process.
-        concurrency: u32 = 16, within(1..=1_000);
+        concurrency: u32 = 64, within(1..=1_000);
         /// How long a finished job can still be looked at.
         keep_days: u32 = 7, within(1..=3_650);
     }
@@ -151,12 +143,6 @@ settings! {
     events: Events {
         /// How long an event that everybody has heard is kept.
         keep_days: u32 = 7, within(1..=3_650);
-    }
-
-    /// Requests that are repeated.
-    idempotency: Idempotency {
-        /// How long the answer to an `Idempotency-Key` is remembered.
-        keep_hours: u32 = 24, within(1..=720);
     }
 }
 
@@ -180,14 +166,6 @@ words! {
     }
 }
 
-words! {
-    /// Who takes the money.
-    pub enum Provider {
-        /// Takes none; behaves like one that does.
-        Sandbox = "sandbox",
-    }
-}
-
 impl Config {
     /// Where mails go when there is no mail server.
     pub fn mail_folder(&self) -> PathBuf {
@@ -201,13 +179,6 @@ impl Config {
     /// key at fault and what is wrong.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        let (wait, timeout) = (self.orders.wait_limit_ms, self.server.request_timeout_ms);
-        if wait >= timeout {
-            found.push((
-                "orders.wait_limit_ms",
-                format!("is {wait}; less than server.request_timeout_ms ({timeout}) would be right"),
-            ));
-        }
         if !self.payments.sandbox_url.is_empty() && self.payments.webhook_secret.is_empty() {
             found.push((
                 "payments.webhook_secret",

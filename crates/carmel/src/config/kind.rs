@@ -6,7 +6,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr};
 use kernel::Currency;
 
 use super::{
-    keys::{LogFormat, Provider},
+    keys::LogFormat,
     secret::Secret,
 };
 
@@ -153,24 +153,6 @@ pub(super) fn origins() -> Rule<Vec<String>> {
                 let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
                 (origin == "*" && list.len() == 1)
                     || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
-            })
-        },
-    )
-}
-
-/// Addresses or networks in CIDR form (RFC 4632, RFC 4291).
-pub(super) fn networks() -> Rule<Vec<String>> {
-    rule(
-        "of addresses or networks such as 10.0.0.0/8 or ::1",
-        |list: &Vec<String>| {
-            list.iter().all(|text| {
-                let (address, bits) = text.split_once('/').unwrap_or((text, "0"));
-                let most = match address.parse() {
-                    Ok(std::net::IpAddr::V4(_)) => 32,
-                    Ok(std::net::IpAddr::V6(_)) => 128,
-                    Err(_) => return false,
-                };
-                bits.parse::<u8>().is_ok_and(|bits| bits <= most)
             })
         },
     )
@@ -325,7 +307,7 @@ macro_rules! words_as_settings {
         }
     )* };
 }
-words_as_settings!(LogFormat, Provider);
+words_as_settings!(LogFormat);
 
 impl Kind for Currency {
     fn expected() -> String {

@@ -39,20 +39,8 @@ pub struct CategoryReply {
 
 impl From<Category> for CategoryReply {
     fn from(category: Category) -> CategoryReply {
-        let Category {
-            id,
-            parent_id,
-            slug,
-            name,
-            version,
-        } = category;
-        CategoryReply {
-            id,
-            parent: parent_id,
-            slug,
-            name,
-            version,
-        }
+        let Category { id, parent_id, slug, name, version } = category;
+        CategoryReply { id, parent: parent_id, slug, name, version }
     }
 }
 
@@ -87,13 +75,8 @@ pub async fn create(
     Json(body): Json<NewCategoryBody>,
 ) -> Result<Response> {
     let NewCategoryBody { name, slug, parent } = body;
-    let answer = catalog
-        .create_category(NewCategory { name, slug, parent }, key.0.as_ref())
-        .await?;
-    Ok(answer
-        .map(versioned)
-        .reply_as(StatusCode::CREATED)
-        .into_response())
+    let answer = catalog.create_category(NewCategory { name, slug, parent }, key.0.as_ref()).await?;
+    Ok(answer.map(versioned).reply_as(StatusCode::CREATED).into_response())
 }
 
 /// Lists categories by their slugs; the tree is in their parents.
@@ -142,8 +125,6 @@ pub async fn change(
 ) -> Result<Response> {
     let ChangeCategoryBody { name, slug, parent } = body;
     let change = CategoryChange { name, slug, parent };
-    let answer = catalog
-        .change_category(ChangeCategory { id, if_match, change }, key.0.as_ref())
-        .await?;
+    let answer = catalog.change_category(ChangeCategory { id, if_match, change }, key.0.as_ref()).await?;
     Ok(answer.map(versioned).reply_as(StatusCode::OK))
 }

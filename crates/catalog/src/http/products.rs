@@ -56,11 +56,7 @@ pub struct ProductReply {
 
 impl From<Full> for ProductReply {
     fn from(full: Full) -> ProductReply {
-        let Full {
-            product,
-            variants,
-            categories,
-        } = full;
+        let Full { product, variants, categories } = full;
         ProductReply {
             id: product.id,
             slug: product.slug,
@@ -93,13 +89,7 @@ fn versioned(full: Full) -> Versioned<ProductReply> {
 
 /// Whether the caller works here.
 fn is_staff(caller: &MaybeCaller) -> bool {
-    matches!(
-        caller.0,
-        Some(Caller {
-            role: Role::Staff | Role::Admin,
-            ..
-        })
-    )
+    matches!(caller.0, Some(Caller { role: Role::Staff | Role::Admin, .. }))
 }
 
 /// What `POST /products` takes.
@@ -133,12 +123,7 @@ impl From<NewProductBody> for NewProduct {
             description: body.description.unwrap_or_default(),
             state: body.state.unwrap_or(ProductState::Active),
             categories: body.categories.unwrap_or_default(),
-            variants: body
-                .variants
-                .unwrap_or_default()
-                .into_iter()
-                .map(Into::into)
-                .collect(),
+            variants: body.variants.unwrap_or_default().into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -156,11 +141,7 @@ pub async fn create(
 ) -> Result<Response> {
     let answer = catalog.create(body.into(), key.0.as_ref()).await?;
     let location = format!("/products/{}", answer.value.product.id);
-    Ok((
-        [(header::LOCATION, location)],
-        answer.map(versioned).reply_as(StatusCode::CREATED),
-    )
-        .into_response())
+    Ok(([(header::LOCATION, location)], answer.map(versioned).reply_as(StatusCode::CREATED)).into_response())
 }
 
 /// Which products are asked for.
@@ -191,14 +172,7 @@ pub async fn list(
     // The list holds what is for sale already; here the variants that are not fall away.
     let shown = |full: Full| if staff { Some(full) } else { full.for_customers() };
     let List { items, next } = found;
-    Ok(List {
-        items: items
-            .into_iter()
-            .filter_map(shown)
-            .map(ProductReply::from)
-            .collect(),
-        next,
-    })
+    Ok(List { items: items.into_iter().filter_map(shown).map(ProductReply::from).collect(), next })
 }
 
 /// Shows a product by its id or its slug, with what is in stock. Customers see
@@ -244,11 +218,8 @@ pub async fn get(
 
 /// The version and the stock.
 fn stock_tag(reply: &ProductReply) -> String {
-    let stock: Vec<String> = reply
-        .variants
-        .iter()
-        .map(|one| one.available.unwrap_or_default().to_string())
-        .collect();
+    let stock: Vec<String> =
+        reply.variants.iter().map(|one| one.available.unwrap_or_default().to_string()).collect();
     format!("\"v{}.{}\"", reply.version, stock.join("."))
 }
 
@@ -289,22 +260,8 @@ pub async fn change(
     key: MaybeIdempotencyKey,
     Json(body): Json<ChangeProductBody>,
 ) -> Result<Response> {
-    let ChangeProductBody {
-        name,
-        slug,
-        description,
-        state,
-        categories,
-    } = body;
-    let change = ProductChange {
-        name,
-        slug,
-        description,
-        state,
-        categories,
-    };
-    let answer = catalog
-        .change(ChangeProduct { id, if_match, change }, key.0.as_ref())
-        .await?;
+    let ChangeProductBody { name, slug, description, state, categories } = body;
+    let change = ProductChange { name, slug, description, state, categories };
+    let answer = catalog.change(ChangeProduct { id, if_match, change }, key.0.as_ref()).await?;
     Ok(answer.map(versioned).reply_as(StatusCode::OK))
 }

@@ -41,24 +41,8 @@ pub struct VariantReply {
 
 impl From<Variant> for VariantReply {
     fn from(variant: Variant) -> VariantReply {
-        let Variant {
-            id,
-            sku,
-            name,
-            price,
-            for_sale,
-            version,
-            ..
-        } = variant;
-        VariantReply {
-            id,
-            sku,
-            name,
-            price,
-            for_sale,
-            version,
-            available: None,
-        }
+        let Variant { id, sku, name, price, for_sale, version, .. } = variant;
+        VariantReply { id, sku, name, price, for_sale, version, available: None }
     }
 }
 
@@ -135,19 +119,9 @@ pub async fn change(
     key: MaybeIdempotencyKey,
     Json(body): Json<ChangeVariantBody>,
 ) -> Result<Response> {
-    let ChangeVariantBody {
-        name,
-        price,
-        for_sale,
-    } = body;
-    let change = VariantChange {
-        name,
-        price,
-        for_sale,
-    };
-    let answer = catalog
-        .change_variant(ChangeVariant { id, if_match, change }, key.0.as_ref())
-        .await?;
+    let ChangeVariantBody { name, price, for_sale } = body;
+    let change = VariantChange { name, price, for_sale };
+    let answer = catalog.change_variant(ChangeVariant { id, if_match, change }, key.0.as_ref()).await?;
     Ok(answer.map(versioned).reply_as(StatusCode::OK))
 }
 
@@ -166,16 +140,8 @@ pub struct PriceReply {
 
 impl From<PriceEntry> for PriceReply {
     fn from(entry: PriceEntry) -> PriceReply {
-        let PriceEntry {
-            version,
-            price,
-            since_at,
-        } = entry;
-        PriceReply {
-            version,
-            price,
-            since_at,
-        }
+        let PriceEntry { version, price, since_at } = entry;
+        PriceReply { version, price, since_at }
     }
 }
 

@@ -28,10 +28,7 @@ impl ProductState {
     pub fn may_become(self, next: ProductState) -> bool {
         use ProductState::{Active, Archived, Draft};
         self == next
-            || matches!(
-                (self, next),
-                (Draft, Active | Archived) | (Active, Archived) | (Archived, Active)
-            )
+            || matches!((self, next), (Draft, Active | Archived) | (Active, Archived) | (Archived, Active))
     }
 }
 
@@ -56,16 +53,7 @@ pub struct Product {
     pub updated_at: Time,
 }
 
-db::from_row!(Product {
-    id,
-    slug,
-    name,
-    description,
-    state,
-    version,
-    created_at,
-    updated_at
-});
+db::from_row!(Product { id, slug, name, description, state, version, created_at, updated_at });
 
 /// What can be bought of a product: one colour, one size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,12 +108,7 @@ impl Full {
     /// What is announced of it.
     pub fn event(&self, change: Became) -> ProductEvent {
         let skus = self.variants.iter().map(|variant| variant.sku.clone()).collect();
-        ProductEvent {
-            change,
-            product: self.product.id,
-            skus,
-            version: self.product.version,
-        }
+        ProductEvent { change, product: self.product.id, skus, version: self.product.version }
     }
 
     /// As customers see it: nothing of what is not for sale.
@@ -160,11 +143,8 @@ impl NewProduct {
             return Err(ProductError::TooManyVariants);
         }
         let twice = |at: usize, sku: &Sku| self.variants[..at].iter().any(|variant| variant.sku == *sku);
-        if let Some((_, variant)) = self
-            .variants
-            .iter()
-            .enumerate()
-            .find(|(at, variant)| twice(*at, &variant.sku))
+        if let Some((_, variant)) =
+            self.variants.iter().enumerate().find(|(at, variant)| twice(*at, &variant.sku))
         {
             return Err(ProductError::SkuTaken(variant.sku.clone()));
         }
@@ -208,13 +188,7 @@ pub struct ProductChange {
 impl ProductChange {
     /// Fails unless something is to be changed and it keeps the limits.
     pub fn check(&self) -> Result<(), ProductError> {
-        let ProductChange {
-            name,
-            slug,
-            description,
-            state,
-            categories,
-        } = self;
+        let ProductChange { name, slug, description, state, categories } = self;
         if name.is_none()
             && slug.is_none()
             && description.is_none()
@@ -230,11 +204,7 @@ impl ProductChange {
     pub fn apply(&self, product: Product) -> Result<Product, ProductError> {
         let state = self.state.unwrap_or(product.state);
         if !product.state.may_become(state) {
-            return Err(ProductError::NotFromHere {
-                id: product.id,
-                from: product.state,
-                to: state,
-            });
+            return Err(ProductError::NotFromHere { id: product.id, from: product.state, to: state });
         }
         Ok(Product {
             name: self.name.clone().unwrap_or(product.name),
@@ -260,11 +230,7 @@ pub struct VariantChange {
 impl VariantChange {
     /// Fails unless something is to be changed and the price is one.
     pub fn check(&self) -> Result<(), ProductError> {
-        let VariantChange {
-            name,
-            price,
-            for_sale,
-        } = self;
+        let VariantChange { name, price, for_sale } = self;
         if name.is_none() && price.is_none() && for_sale.is_none() {
             return Err(ProductError::Nothing);
         }
@@ -298,13 +264,7 @@ pub struct Category {
     pub version: i64,
 }
 
-db::from_row!(Category {
-    id,
-    parent_id,
-    slug,
-    name,
-    version
-});
+db::from_row!(Category { id, parent_id, slug, name, version });
 
 /// What becomes a category.
 #[derive(Clone, Debug)]
@@ -349,22 +309,14 @@ impl CategoryChange {
 }
 
 fn check_categories(categories: &[CategoryId]) -> Result<(), ProductError> {
-    if categories.len() > Full::MOST_CATEGORIES {
-        Err(ProductError::TooManyCategories)
-    } else {
-        Ok(())
-    }
+    if categories.len() > Full::MOST_CATEGORIES { Err(ProductError::TooManyCategories) } else { Ok(()) }
 }
 
 /// The dearest price: a thousand pieces of a thousand lines of it still fit.
 const DEAREST: i64 = 1_000_000_000_000;
 
 fn check_price(price: Money) -> Result<(), ProductError> {
-    if (0..=DEAREST).contains(&price.amount) {
-        Ok(())
-    } else {
-        Err(ProductError::NoPrice(price))
-    }
+    if (0..=DEAREST).contains(&price.amount) { Ok(()) } else { Err(ProductError::NoPrice(price)) }
 }
 
 #[cfg(test)]

@@ -55,19 +55,10 @@ fn slugs_are_checked_and_made_from_names() {
 
 #[test]
 fn a_price_is_never_below_nothing() {
-    for (amount, fits) in [
-        (0, true),
-        (1200, true),
-        (-1, false),
-        (DEAREST, true),
-        (DEAREST + 1, false),
-        (i64::MIN, false),
-    ] {
-        assert_eq!(
-            check_price(Money::new(amount, Currency::EUR)).is_ok(),
-            fits,
-            "{amount}"
-        );
+    for (amount, fits) in
+        [(0, true), (1200, true), (-1, false), (DEAREST, true), (DEAREST + 1, false), (i64::MIN, false)]
+    {
+        assert_eq!(check_price(Money::new(amount, Currency::EUR)).is_ok(), fits, "{amount}");
     }
 }
 
@@ -91,26 +82,17 @@ fn new_product(skus: &[&str]) -> NewProduct {
 fn a_new_product_keeps_the_limits() {
     let many: Vec<String> = (0..101).map(|n| format!("mug-{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let crowded = NewProduct {
-        categories: vec![CategoryId::new(&World::real()); 21],
-        ..new_product(&[])
-    };
+    let crowded = NewProduct { categories: vec![CategoryId::new(&World::real()); 21], ..new_product(&[]) };
 
     for (product, code) in [
         (new_product(&[]), None),
         (new_product(&["mug-blue", "mug-red"]), None),
-        (
-            new_product(&["mug-blue", "mug-red", "mug-blue"]),
-            Some("sku_taken"),
-        ),
+        (new_product(&["mug-blue", "mug-red", "mug-blue"]), Some("sku_taken")),
         (new_product(&many[..100]), None),
         (new_product(&many), Some("too_many_variants")),
         (crowded, Some("too_many_categories")),
     ] {
-        let found = product
-            .check()
-            .err()
-            .map(|error| kernel::Error::from(error).code.to_string());
+        let found = product.check().err().map(|error| kernel::Error::from(error).code.to_string());
         assert_eq!(found.as_deref(), code, "{product:?}");
     }
 }
@@ -172,10 +154,7 @@ fn a_category_is_never_part_of_itself() {
         (Some(Some(b)), vec![b, a], Some("category_cycle")),
         (None, vec![], Some("nothing_to_change")),
     ] {
-        let change = CategoryChange {
-            parent,
-            ..CategoryChange::default()
-        };
+        let change = CategoryChange { parent, ..CategoryChange::default() };
         let found = change.apply(category.clone(), &above).err();
         let found = found.map(|error| kernel::Error::from(error).code.to_string());
         assert_eq!(found.as_deref(), code, "{parent:?} below {above:?}");

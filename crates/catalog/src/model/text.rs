@@ -68,6 +68,7 @@ text! {
 
 text! {
     /// What there is to say about something: at most 10,000 characters.
+    #[derive(Default)]
     Description, |text: &str| {
         let fits = text.chars().count() <= 10_000 && !text.contains('\0');
         fits.then(|| text.trim().to_owned()).ok_or_else(|| "a description has at most 10000 characters".to_owned())
@@ -82,12 +83,6 @@ text! {
         let fits = (1..=100).contains(&text.len()) && text.split('-').all(part);
         fits.then(|| text.to_owned())
             .ok_or_else(|| format!("a slug is small letters and digits with dashes between, such as blue-mug, not {text:?}"))
-    }
-}
-
-impl Default for Description {
-    fn default() -> Description {
-        Description(String::new())
     }
 }
 
@@ -119,11 +114,7 @@ impl Slug {
         }
         slug.truncate(80);
         let slug = slug.trim_end_matches('-');
-        Slug(if slug.is_empty() {
-            otherwise.to_owned()
-        } else {
-            slug.to_owned()
-        })
+        Slug(if slug.is_empty() { otherwise.to_owned() } else { slug.to_owned() })
     }
 
     /// The same with something behind it that nobody else has.

@@ -35,9 +35,7 @@ impl Catalog {
         };
         web::once!(self.db, key, async |tx| {
             if let Some(parent) = category.parent_id {
-                store::find_category(tx, parent)
-                    .await?
-                    .ok_or(CategoryError::NoSuchParent(parent))?;
+                store::find_category(tx, parent).await?.ok_or(CategoryError::NoSuchParent(parent))?;
             }
             if !store::insert_category(tx, &category).await? {
                 return Err(CategoryError::SlugTaken(category.slug.clone()));
@@ -60,9 +58,7 @@ impl Catalog {
         let ChangeCategory { id, if_match, change } = &ask;
         let outcome: Result<Answer<Category>, CategoryError> = web::once!(self.db, key, async |tx| {
             store::lock_tree(tx).await?;
-            let now = store::find_category(tx, *id)
-                .await?
-                .ok_or(CategoryError::NoSuchCategory(*id))?;
+            let now = store::find_category(tx, *id).await?.ok_or(CategoryError::NoSuchCategory(*id))?;
             if_match.check(now.version)?;
             let above = match change.parent.flatten() {
                 Some(parent) => match store::above(tx, parent).await? {
@@ -86,8 +82,6 @@ impl Catalog {
         let rows: Result<Vec<Category>> = db::read!(self.db, async |tx| {
             store::list_categories(tx, after.as_ref(), page.limit + 1).await
         });
-        Ok(List::page(rows?, page, |category| {
-            Cursor::of(&[category.slug.as_str()])
-        }))
+        Ok(List::page(rows?, page, |category| Cursor::of(&[category.slug.as_str()])))
     }
 }

@@ -46,11 +46,7 @@ const MOST_PRICES: usize = 100;
 impl Catalog {
     /// The service on its tables, which must be migrated.
     pub fn new(needs: Needs) -> Catalog {
-        let Needs {
-            db,
-            inventory,
-            settings,
-        } = needs;
+        let Needs { db, inventory, settings } = needs;
         Catalog {
             products: Remembered::new(db.world(), REMEMBERED, settings.remember),
             prices: Remembered::new(db.world(), REMEMBERED, settings.remember),
@@ -113,10 +109,7 @@ impl Catalog {
 impl contract::Catalog for Catalog {
     async fn prices(&self, ask: contract::Prices) -> Result<Vec<Priced>> {
         if ask.skus.len() > MOST_PRICES {
-            let message = format!(
-                "at most {MOST_PRICES} prices are told at once, not {}",
-                ask.skus.len()
-            );
+            let message = format!("at most {MOST_PRICES} prices are told at once, not {}", ask.skus.len());
             return Err(Error::invalid("too_many_skus", message));
         }
         let price = async |sku: &Sku| self.prices.get(sku, self.price_reads.call(sku.clone())).await;

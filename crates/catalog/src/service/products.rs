@@ -44,9 +44,8 @@ impl Catalog {
     ) -> Result<Answer<Full>, ProductError> {
         new.check()?;
         let full = draft(self.db.world(), &new);
-        let outcome: Result<Answer<Full>, ProductError> = web::once!(self.db, key, async |tx| {
-            insert(tx, full.clone(), new.slug.is_some()).await
-        });
+        let outcome: Result<Answer<Full>, ProductError> =
+            web::once!(self.db, key, async |tx| { insert(tx, full.clone(), new.slug.is_some()).await });
         outcome
     }
 
@@ -83,9 +82,8 @@ impl Catalog {
         let ChangeProduct { id, if_match, change } = &ask;
         change.check()?;
         let outcome: Result<Answer<Full>, ProductError> = web::once!(self.db, key, async |tx| {
-            let now = store::take(tx, *id)
-                .await?
-                .ok_or_else(|| ProductError::NoSuchProduct(id.to_string()))?;
+            let now =
+                store::take(tx, *id).await?.ok_or_else(|| ProductError::NoSuchProduct(id.to_string()))?;
             if_match.check(now.version - 1)?;
             let product = change.apply(now)?;
             if !store::update_product(tx, &product).await? {
@@ -132,11 +130,7 @@ impl Catalog {
         let theirs: Result<Option<ProductId>> =
             db::read!(self.db, async |tx| { store::find_by_slug(tx, slug).await });
         let taken = theirs?.is_some_and(|other| other != id);
-        Ok(if taken {
-            slug_taken_instead(error, slug)
-        } else {
-            error.into()
-        })
+        Ok(if taken { slug_taken_instead(error, slug) } else { error.into() })
     }
 }
 
@@ -157,25 +151,13 @@ fn draft(world: &World, new: &NewProduct) -> Full {
     let mut categories = new.categories.clone();
     categories.sort();
     categories.dedup();
-    Full {
-        product,
-        variants,
-        categories,
-    }
+    Full { product, variants, categories }
 }
 
 /// What a new variant becomes.
 pub(super) fn variant(world: &World, product_id: ProductId, new: &NewVariant) -> Variant {
     let NewVariant { sku, name, price } = new.clone();
-    Variant {
-        id: VariantId::new(world),
-        product_id,
-        sku,
-        name,
-        price,
-        for_sale: true,
-        version: 1,
-    }
+    Variant { id: VariantId::new(world), product_id, sku, name, price, for_sale: true, version: 1 }
 }
 
 async fn insert(tx: &mut Tx, mut full: Full, slug_is_wanted: bool) -> Result<Full, ProductError> {

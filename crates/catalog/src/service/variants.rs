@@ -50,10 +50,7 @@ impl Catalog {
                 return Err(ProductError::SkuTaken(variant.sku.clone()));
             }
             store::insert_price(tx, &variant).await?;
-            Ok(Changed {
-                variant: variant.clone(),
-                full: announce(tx, product).await?,
-            })
+            Ok(Changed { variant: variant.clone(), full: announce(tx, product).await? })
         });
         Ok(self.forget(answer?))
     }
@@ -74,10 +71,7 @@ impl Catalog {
         change.check()?;
         let answer: Result<Answer<Changed>, ProductError> = web::once!(self.db, key, async |tx| {
             let no_such = || ProductError::NoSuchVariant(*id);
-            let product = store::find_variant(tx, *id)
-                .await?
-                .ok_or_else(no_such)?
-                .product_id;
+            let product = store::find_variant(tx, *id).await?.ok_or_else(no_such)?.product_id;
             store::take(tx, product).await?.ok_or_else(no_such)?;
             // Read again: only now nobody else can change it.
             let now = store::find_variant(tx, *id).await?.ok_or_else(no_such)?;
@@ -87,10 +81,7 @@ impl Catalog {
             if variant.price != now.price {
                 store::insert_price(tx, &variant).await?;
             }
-            Ok(Changed {
-                variant,
-                full: announce(tx, product).await?,
-            })
+            Ok(Changed { variant, full: announce(tx, product).await? })
         });
         Ok(self.forget(answer?))
     }
@@ -99,9 +90,7 @@ impl Catalog {
     pub async fn price_history(&self, id: VariantId, page: &Page) -> Result<List<PriceEntry>, ProductError> {
         let before = page.after.as_ref().map(|cursor| cursor.key(0)).transpose()?;
         let rows: Result<Vec<PriceEntry>, ProductError> = db::read!(self.db, async |tx| {
-            store::find_variant(tx, id)
-                .await?
-                .ok_or(ProductError::NoSuchVariant(id))?;
+            store::find_variant(tx, id).await?.ok_or(ProductError::NoSuchVariant(id))?;
             Ok(store::list_prices(tx, id, before, page.limit + 1).await?)
         });
         Ok(List::page(rows?, page, |entry| Cursor::of(&[entry.version])))

@@ -25,9 +25,7 @@ pub async fn insert_category(tx: &mut Tx, category: &Category) -> Result<bool> {
 /// Makes those who change a category follow one another, so that of two who
 /// put a category below each other's the second sees what the first did.
 pub async fn lock_tree(tx: &mut Tx) -> Result<()> {
-    query("UPDATE category_tree SET moves = moves + 1 WHERE id = 1")
-        .execute(tx)
-        .await?;
+    query("UPDATE category_tree SET moves = moves + 1 WHERE id = 1").execute(tx).await?;
     Ok(())
 }
 
@@ -94,10 +92,7 @@ pub async fn missing_categories(tx: &mut Tx, ids: &[CategoryId]) -> Result<Optio
 
 /// Puts a taken product into these categories and no others.
 pub async fn set_categories(tx: &mut Tx, product: ProductId, categories: &[CategoryId]) -> Result<()> {
-    query("DELETE FROM product_categories WHERE product_id = $1")
-        .bind(product)
-        .execute(tx)
-        .await?;
+    query("DELETE FROM product_categories WHERE product_id = $1").bind(product).execute(tx).await?;
     for category in categories {
         query(
             "INSERT INTO product_categories (product_id, category_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",

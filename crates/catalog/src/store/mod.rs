@@ -131,10 +131,8 @@ pub async fn update_product(tx: &mut Tx, product: &Product) -> Result<bool> {
 
 /// The product with this slug.
 pub async fn find_by_slug(tx: &mut Tx, slug: &Slug) -> Result<Option<ProductId>> {
-    let found: Option<(ProductId,)> = query("SELECT id FROM products WHERE slug = $1")
-        .bind(slug)
-        .fetch_optional(tx)
-        .await?;
+    let found: Option<(ProductId,)> =
+        query("SELECT id FROM products WHERE slug = $1").bind(slug).fetch_optional(tx).await?;
     Ok(found.map(|(id,)| id))
 }
 
@@ -162,11 +160,7 @@ async fn complete(tx: &mut Tx, products: Vec<Product>) -> Result<Vec<Full>> {
     }
     let mut full: Vec<Full> = products
         .into_iter()
-        .map(|product| Full {
-            product,
-            variants: Vec::new(),
-            categories: Vec::new(),
-        })
+        .map(|product| Full { product, variants: Vec::new(), categories: Vec::new() })
         .collect();
     for variant in variants_of(tx, &ids).await? {
         if let Some(one) = full.iter_mut().find(|one| one.product.id == variant.product_id) {
@@ -216,11 +210,7 @@ pub async fn list_full(tx: &mut Tx, which: &Which<'_>) -> Result<Vec<Full>> {
         ),
     };
     let found = found
-        .bind(
-            which
-                .before
-                .unwrap_or(ProductId::from_uuid(kernel::uuid::Uuid::max())),
-        )
+        .bind(which.before.unwrap_or(ProductId::from_uuid(kernel::uuid::Uuid::max())))
         .bind(which.state.unwrap_or_default())
         .bind(which.q.map(pattern).unwrap_or_default())
         .bind(which.limit);
@@ -259,12 +249,9 @@ fn uuids(ids: &[ProductId]) -> Value {
 mod tests {
     #[test]
     fn a_search_for_signs_finds_signs() {
-        for (text, pattern) in [
-            ("Mug", "%mug%"),
-            ("50%_!", "%50!%!_!!%"),
-            (" GRÖSSE ", "%grösse%"),
-            ("", "%%"),
-        ] {
+        for (text, pattern) in
+            [("Mug", "%mug%"), ("50%_!", "%50!%!_!!%"), (" GRÖSSE ", "%grösse%"), ("", "%%")]
+        {
             assert_eq!(super::pattern(text), pattern);
         }
     }

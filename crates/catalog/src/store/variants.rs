@@ -137,12 +137,7 @@ pub async fn prices(tx: &mut Tx, skus: &[Sku]) -> Result<Vec<Priced>> {
             Some(variant_name) => format!("{product_name} ({variant_name})"),
             None => product_name,
         };
-        Priced {
-            sku,
-            product,
-            name,
-            price: Money::new(amount, currency),
-        }
+        Priced { sku, product, name, price: Money::new(amount, currency) }
     };
     Ok(rows.into_iter().map(priced).collect())
 }

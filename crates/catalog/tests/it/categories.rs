@@ -20,16 +20,10 @@ async fn products_are_found_in_a_category_and_below_it(db: TestDb) {
     let path = format!("/products/{mug}");
 
     let put = json!({"categories": [mugs, mugs]});
-    assert_eq!(
-        shop.ask(By::Staff, "PATCH", &path, put).await.expect(200).body["categories"],
-        json!([mugs])
-    );
+    assert_eq!(shop.ask(By::Staff, "PATCH", &path, put).await.expect(200).body["categories"], json!([mugs]));
 
     let found = async |category: &str| {
-        shop.get(By::Nobody, &format!("/products?category={category}"))
-            .await
-            .expect(200)
-            .all("slug")
+        shop.get(By::Nobody, &format!("/products?category={category}")).await.expect(200).all("slug")
     };
     for (category, slugs) in [
         (kitchen.as_str(), vec!["mug"]),
@@ -40,14 +34,10 @@ async fn products_are_found_in_a_category_and_below_it(db: TestDb) {
     ] {
         assert_eq!(found(category).await, slugs, "{category}");
     }
-    shop.ask(By::Staff, "PATCH", &path, json!({"categories": []}))
-        .await
-        .expect(200);
+    shop.ask(By::Staff, "PATCH", &path, json!({"categories": []})).await.expect(200);
     assert_eq!(found("mugs").await, [""; 0]);
     let lost = json!({"categories": ["cat_00000000000070008000000000000000"]});
-    shop.ask(By::Staff, "PATCH", &path, lost)
-        .await
-        .refused(400, "no_such_category");
+    shop.ask(By::Staff, "PATCH", &path, lost).await.refused(400, "no_such_category");
     shop.audit().await;
 }
 
@@ -58,13 +48,7 @@ async fn a_category_is_changed_and_moved(db: TestDb) {
     let path = format!("/categories/{mugs}");
 
     let named = shop
-        .send(
-            By::Staff,
-            "PATCH",
-            &path,
-            &[("if-match", "\"v1\"")],
-            json!({"name": "Mugs"}),
-        )
+        .send(By::Staff, "PATCH", &path, &[("if-match", "\"v1\"")], json!({"name": "Mugs"}))
         .await
         .expect(200);
 
@@ -72,43 +56,19 @@ async fn a_category_is_changed_and_moved(db: TestDb) {
         (named.text("name"), named.text("parent"), &named.body["version"]),
         ("Mugs".into(), kitchen.clone(), &json!(2))
     );
-    shop.send(
-        By::Staff,
-        "PATCH",
-        &path,
-        &[("if-match", "\"v1\"")],
-        json!({"name": "Cups"}),
-    )
-    .await
-    .refused(412, "stale");
-    let moved = shop
-        .ask(By::Staff, "PATCH", &path, json!({"parent": null}))
+    shop.send(By::Staff, "PATCH", &path, &[("if-match", "\"v1\"")], json!({"name": "Cups"}))
         .await
-        .expect(200);
-    assert_eq!(
-        (&moved.body["parent"], moved.text("name")),
-        (&Value::Null, "Mugs".into())
-    );
+        .refused(412, "stale");
+    let moved = shop.ask(By::Staff, "PATCH", &path, json!({"parent": null})).await.expect(200);
+    assert_eq!((&moved.body["parent"], moved.text("name")), (&Value::Null, "Mugs".into()));
     let lost = json!({"parent": "cat_00000000000070008000000000000000"});
-    shop.ask(By::Staff, "PATCH", &path, lost.clone())
-        .await
-        .refused(400, "no_such_parent");
-    shop.ask(By::Staff, "PATCH", &path, json!({"parent": mugs}))
-        .await
-        .refused(409, "category_cycle");
-    shop.ask(By::Staff, "PATCH", &path, json!({"slug": "kitchen"}))
-        .await
-        .refused(409, "slug_taken");
-    shop.ask(By::Staff, "PATCH", &path, json!({}))
-        .await
-        .refused(400, "nothing_to_change");
+    shop.ask(By::Staff, "PATCH", &path, lost.clone()).await.refused(400, "no_such_parent");
+    shop.ask(By::Staff, "PATCH", &path, json!({"parent": mugs})).await.refused(409, "category_cycle");
+    shop.ask(By::Staff, "PATCH", &path, json!({"slug": "kitchen"})).await.refused(409, "slug_taken");
+    shop.ask(By::Staff, "PATCH", &path, json!({})).await.refused(400, "nothing_to_change");
     let orphan = json!({"name": "Orphan", "parent": "cat_00000000000070008000000000000000"});
-    shop.ask(By::Staff, "POST", "/categories", orphan)
-        .await
-        .refused(400, "no_such_parent");
-    shop.ask(By::Staff, "POST", "/categories", json!({"name": "Kitchen"}))
-        .await
-        .refused(409, "slug_taken");
+    shop.ask(By::Staff, "POST", "/categories", orphan).await.refused(400, "no_such_parent");
+    shop.ask(By::Staff, "POST", "/categories", json!({"name": "Kitchen"})).await.refused(409, "slug_taken");
     shop.audit().await;
 }
 
@@ -123,17 +83,11 @@ async fn of_two_moves_that_would_make_a_circle_one_is_refused(db: TestDb) {
             shop.ask(By::Staff, "PATCH", &path_b, json!({"parent": a})),
         );
 
-        let (won, lost) = if first.status == 200 {
-            (first, second)
-        } else {
-            (second, first)
-        };
+        let (won, lost) = if first.status == 200 { (first, second) } else { (second, first) };
         won.expect(200);
         lost.refused(409, "category_cycle");
         for path in [&path_a, &path_b] {
-            shop.ask(By::Staff, "PATCH", path, json!({"parent": null}))
-                .await
-                .expect(200);
+            shop.ask(By::Staff, "PATCH", path, json!({"parent": null})).await.expect(200);
         }
     }
     shop.audit().await;
@@ -146,20 +100,12 @@ async fn categories_are_listed_page_by_page(db: TestDb) {
     }
 
     let first = shop.get(By::Nobody, "/categories?limit=3").await.expect(200);
-    let second = shop
-        .get(
-            By::Nobody,
-            &format!("/categories?limit=3&cursor={}", first.text("next")),
-        )
-        .await
-        .expect(200);
+    let second =
+        shop.get(By::Nobody, &format!("/categories?limit=3&cursor={}", first.text("next"))).await.expect(200);
 
     assert_eq!(
         (first.all("slug"), second.all("slug")),
-        (
-            vec!["a".into(), "b".into(), "c".into()],
-            vec!["d".to_owned(), "e".into()]
-        )
+        (vec!["a".into(), "b".into(), "c".into()], vec!["d".to_owned(), "e".into()])
     );
     shop.audit().await;
 }

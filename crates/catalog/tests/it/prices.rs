@@ -20,10 +20,7 @@ async fn prices(shop: &Shop, skus: &[&str]) -> Vec<Priced> {
 }
 
 async fn price(shop: &Shop, sku: &str) -> Option<i64> {
-    prices(shop, &[sku])
-        .await
-        .first()
-        .map(|priced| priced.price.amount)
+    prices(shop, &[sku]).await.first().map(|priced| priced.price.amount)
 }
 
 async fn prices_are_told_of_what_is_for_sale(db: TestDb) {
@@ -31,22 +28,14 @@ async fn prices_are_told_of_what_is_for_sale(db: TestDb) {
     let mug = shop.product("mug", 1200).await;
     let path = format!("/products/{}", mug.text("id"));
     let variant = json!({"sku": "mug-blue", "name": "blue", "price": {"amount": 1300, "currency": "USD"}});
-    let blue = shop
-        .ask(By::Staff, "POST", &format!("{path}/variants"), variant)
-        .await
-        .expect(201);
+    let blue = shop.ask(By::Staff, "POST", &format!("{path}/variants"), variant).await.expect(201);
 
     let told = prices(&shop, &["mug-blue", "nothing", "mug"]).await;
 
     let (product, dollar) = (mug.text("id").parse().unwrap(), "USD".parse().unwrap());
     let priced = |sku: &str, name: &str, price| {
         let (sku, name): (Sku, String) = (sku.parse().unwrap(), name.into());
-        Priced {
-            sku,
-            product,
-            name,
-            price,
-        }
+        Priced { sku, product, name, price }
     };
     let expected = [
         priced("mug-blue", "Product mug (blue)", Money::new(1300, dollar)),
@@ -54,38 +43,17 @@ async fn prices_are_told_of_what_is_for_sale(db: TestDb) {
     ];
     assert_eq!(told, expected);
     let variant = format!("/variants/{}", blue.text("id"));
-    shop.ask(By::Staff, "PATCH", &variant, json!({"for_sale": false}))
-        .await
-        .expect(200);
-    assert_eq!(
-        (price(&shop, "mug-blue").await, price(&shop, "mug").await),
-        (None, Some(1200))
-    );
-    let shown = shop.get(By::Nobody, &path).await.body["variants"]
-        .as_array()
-        .unwrap()
-        .len();
+    shop.ask(By::Staff, "PATCH", &variant, json!({"for_sale": false})).await.expect(200);
+    assert_eq!((price(&shop, "mug-blue").await, price(&shop, "mug").await), (None, Some(1200)));
+    let shown = shop.get(By::Nobody, &path).await.body["variants"].as_array().unwrap().len();
     assert_eq!(shown, 1);
-    shop.ask(By::Staff, "PATCH", &path, json!({"state": "archived"}))
+    shop.ask(By::Staff, "PATCH", &path, json!({"state": "archived"})).await.expect(200);
+    assert_eq!((price(&shop, "mug-blue").await, price(&shop, "mug").await), (None, None));
+    shop.ask(By::Staff, "PATCH", &variant, json!({"price": {"amount": -1, "currency": "EUR"}}))
         .await
-        .expect(200);
-    assert_eq!(
-        (price(&shop, "mug-blue").await, price(&shop, "mug").await),
-        (None, None)
-    );
-    shop.ask(
-        By::Staff,
-        "PATCH",
-        &variant,
-        json!({"price": {"amount": -1, "currency": "EUR"}}),
-    )
-    .await
-    .refused(400, "no_price");
+        .refused(400, "no_price");
     let many = (0..101).map(|n| format!("mug-{n}").parse().unwrap()).collect();
-    assert_eq!(
-        shop.catalog.prices(Prices { skus: many }).await.unwrap_err().code,
-        "too_many_skus"
-    );
+    assert_eq!(shop.catalog.prices(Prices { skus: many }).await.unwrap_err().code, "too_many_skus");
     shop.audit().await;
 }
 
@@ -112,10 +80,7 @@ async fn a_price_is_never_older_than_the_change_answered(db: TestDb) {
             assert!(told >= before, "{told} was told after {before} was answered");
             let shown =
                 shop.get(By::Staff, "/products/mug").await.body["variants"][0]["price"]["amount"].as_i64();
-            assert!(
-                shown.unwrap() >= before,
-                "{shown:?} was shown after {before} was answered"
-            );
+            assert!(shown.unwrap() >= before, "{shown:?} was shown after {before} was answered");
             reads += 1;
             tokio::task::yield_now().await;
         }
@@ -160,10 +125,7 @@ async fn what_a_variant_cost_stays_in_its_history(db: TestDb) {
         shop.ask(By::Staff, "PATCH", &path, body).await.expect(200);
     }
 
-    let first = shop
-        .get(By::Staff, &format!("{path}/prices?limit=2"))
-        .await
-        .expect(200);
+    let first = shop.get(By::Staff, &format!("{path}/prices?limit=2")).await.expect(200);
     let next = format!("{path}/prices?limit=2&cursor={}", first.text("next"));
     let second = shop.get(By::Staff, &next).await.expect(200);
 
@@ -171,12 +133,7 @@ async fn what_a_variant_cost_stays_in_its_history(db: TestDb) {
         let items = reply.body["items"].as_array().unwrap().clone();
         items
             .iter()
-            .map(|item| {
-                (
-                    item["version"].as_i64().unwrap(),
-                    item["price"]["amount"].as_i64().unwrap(),
-                )
-            })
+            .map(|item| (item["version"].as_i64().unwrap(), item["price"]["amount"].as_i64().unwrap()))
             .collect::<Vec<_>>()
     };
     assert_eq!(entries(&first), [(5, 900), (2, 1500)]);
@@ -191,26 +148,15 @@ async fn the_audit_sees_what_is_broken(db: TestDb) {
     let mug = shop.product("mug", 1200).await.text("id");
     shop.product("cup", 1200).await;
     let (a, b) = (shop.category("a", None).await, shop.category("b", None).await);
-    shop.ask(
-        By::Staff,
-        "PATCH",
-        &format!("/categories/{b}"),
-        json!({"parent": a}),
-    )
-    .await
-    .expect(200);
+    shop.ask(By::Staff, "PATCH", &format!("/categories/{b}"), json!({"parent": a})).await.expect(200);
     shop.audit().await;
 
     let broken: kernel::Result<()> = db::write!(shop.db, async |tx| {
-        db::query("UPDATE variants SET price = 1 WHERE sku = 'mug'")
-            .execute(tx)
-            .await?;
+        db::query("UPDATE variants SET price = 1 WHERE sku = 'mug'").execute(tx).await?;
         db::query("DELETE FROM price_history WHERE price = 1200 AND variant_id IN (SELECT id FROM variants WHERE sku = 'cup')")
             .execute(tx)
             .await?;
-        db::query("UPDATE products SET version = 9 WHERE slug = 'mug'")
-            .execute(tx)
-            .await?;
+        db::query("UPDATE products SET version = 9 WHERE slug = 'mug'").execute(tx).await?;
         db::query(
             "UPDATE categories SET parent_id = (SELECT id FROM categories WHERE slug = 'b') WHERE slug = 'a'",
         )

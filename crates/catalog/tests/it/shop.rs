@@ -58,14 +58,7 @@ impl Inventory for Stock {
             return Err(Error::unavailable("inventory_away", "inventory is away"));
         }
         let known = ask.skus.into_iter().filter(|sku| !sku.as_str().ends_with("-new"));
-        Ok(known
-            .map(|sku| Level {
-                sku,
-                on_hand: 9,
-                held: 2,
-                available: 7,
-            })
-            .collect())
+        Ok(known.map(|sku| Level { sku, on_hand: 9, held: 2, available: 7 }).collect())
     }
 }
 
@@ -82,19 +75,13 @@ impl Reply {
     }
 
     pub fn text(&self, field: &str) -> String {
-        self.body[field]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {field} in {}", self.body))
-            .to_owned()
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.body)).to_owned()
     }
 
     /// One field of each item of a list.
     pub fn all(&self, field: &str) -> Vec<String> {
         let items = self.body["items"].as_array().unwrap();
-        items
-            .iter()
-            .map(|item| item[field].as_str().unwrap().to_owned())
-            .collect()
+        items.iter().map(|item| item[field].as_str().unwrap().to_owned()).collect()
     }
 
     #[track_caller]
@@ -105,12 +92,7 @@ impl Reply {
 
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) {
-        assert_eq!(
-            (self.status.as_u16(), self.code()),
-            (status, code),
-            "{}",
-            self.body
-        );
+        assert_eq!((self.status.as_u16(), self.code()), (status, code), "{}", self.body);
     }
 }
 
@@ -124,21 +106,14 @@ pub enum By {
 
 /// A key of this test, in PKCS #8 (RFC 8410): the frame and the secret.
 const SECRET: [u8; 32] = [7; 32];
-const PKCS8: [u8; 16] = [
-    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
-];
+const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 struct OneKey;
 
 #[rpc::async_trait]
 impl Keys for OneKey {
     async fn key(&self, _: &str) -> Result<Option<Vec<u8>>> {
-        Ok(Some(
-            ed25519_dalek::SigningKey::from_bytes(&SECRET)
-                .verifying_key()
-                .to_bytes()
-                .to_vec(),
-        ))
+        Ok(Some(ed25519_dalek::SigningKey::from_bytes(&SECRET).verifying_key().to_bytes().to_vec()))
     }
 }
 
@@ -157,26 +132,13 @@ impl Shop {
         let world: World = clock.world();
         let db = test.open_in(&world, "catalog", &catalog::migrations()).await;
         let stock = Arc::new(Stock::default());
-        let needs = Needs {
-            db: db.clone(),
-            inventory: Some(stock.clone()),
-            settings: Settings::default(),
-        };
+        let needs = Needs { db: db.clone(), inventory: Some(stock.clone()), settings: Settings::default() };
         let catalog = Catalog::new(needs);
-        let bus = Bus::memory(&world);
-        catalog::consumers(&catalog)
-            .into_iter()
-            .for_each(|consumer| bus.subscribe(consumer));
+        let bus = Bus::memory();
+        catalog::consumers(&catalog).into_iter().for_each(|consumer| bus.subscribe(consumer));
         let (router, _) = catalog::routes(catalog.clone()).split_for_parts();
         let router = web::service_layers(router, &Verifier::new(world, Arc::new(OneKey)));
-        Shop {
-            catalog,
-            db,
-            clock,
-            stock,
-            bus,
-            router,
-        }
+        Shop { catalog, db, clock, stock, bus, router }
     }
 
     pub async fn ask(&self, by: By, method: &str, path: &str, body: Value) -> Reply {
@@ -209,20 +171,11 @@ impl Shop {
                 Body::from(body.to_string())
             }
         };
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap();
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Reply { status: parts.status, headers: parts.headers, body }
     }
 
     fn token(&self, by: By) -> Option<String> {
@@ -253,10 +206,7 @@ impl Shop {
 
     pub async fn category(&self, slug: &str, parent: Option<&str>) -> String {
         let body = json!({"name": slug, "slug": slug, "parent": parent});
-        self.ask(By::Staff, "POST", "/categories", body)
-            .await
-            .expect(201)
-            .text("id")
+        self.ask(By::Staff, "POST", "/categories", body).await.expect(201).text("id")
     }
 
     /// Has every event heard that is there.

@@ -21,9 +21,7 @@ pub struct Sqlite {
 impl Sqlite {
     pub fn open(path: &Path) -> Sqlite {
         let mut connection = Connection::open(path).unwrap();
-        connection
-            .execute_batch("PRAGMA journal_mode = wal; PRAGMA synchronous = full")
-            .unwrap();
+        connection.execute_batch("PRAGMA journal_mode = wal; PRAGMA synchronous = full").unwrap();
         connection.execute_batch(TABLE).unwrap();
         let keys = Keys::new(ROWS);
         let fill = connection.transaction().unwrap();
@@ -31,10 +29,7 @@ impl Sqlite {
             fill.execute(INSERT, (id, id, "a name")).unwrap();
         }
         fill.commit().unwrap();
-        Sqlite {
-            connection: Mutex::new(connection),
-            keys,
-        }
+        Sqlite { connection: Mutex::new(connection), keys }
     }
 
     /// Deeds per second.
@@ -53,11 +48,7 @@ impl Sqlite {
         match deed {
             Deed::Read | Deed::Gathered => {
                 let read = |row: &rusqlite::Row<'_>| {
-                    Ok((
-                        row.get::<_, i64>(0)?,
-                        row.get::<_, i64>(1)?,
-                        row.get::<_, String>(2)?,
-                    ))
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
                 };
                 prepared(READ).query_row([keys.known()], read).unwrap();
             }
@@ -105,23 +96,11 @@ impl Postgres {
                 );
                 client.batch_execute(&fill).await.unwrap();
             }
-            let (read, insert) = (
-                client.prepare(READ).await.unwrap(),
-                client.prepare(INSERT).await.unwrap(),
-            );
+            let (read, insert) = (client.prepare(READ).await.unwrap(), client.prepare(INSERT).await.unwrap());
             let update = client.prepare(UPDATE).await.unwrap();
-            idle.push(Session {
-                client,
-                read,
-                insert,
-                update,
-            });
+            idle.push(Session { client, read, insert, update });
         }
-        Postgres {
-            seats: Semaphore::new(20),
-            idle: Mutex::new(idle),
-            keys: Keys::new(ROWS),
-        }
+        Postgres { seats: Semaphore::new(20), idle: Mutex::new(idle), keys: Keys::new(ROWS) }
     }
 }
 
@@ -132,18 +111,12 @@ impl Does for Postgres {
         let client = &session.client;
         match deed {
             Deed::Read | Deed::Gathered => {
-                let row = client
-                    .query_one(&session.read, &[&self.keys.known()])
-                    .await
-                    .unwrap();
+                let row = client.query_one(&session.read, &[&self.keys.known()]).await.unwrap();
                 let _: (i64, i64, String) = (row.get(0), row.get(1), row.get(2));
             }
             Deed::Insert => {
                 let id = self.keys.fresh();
-                client
-                    .execute(&session.insert, &[&id, &id, &"a name"])
-                    .await
-                    .unwrap();
+                client.execute(&session.insert, &[&id, &id, &"a name"]).await.unwrap();
             }
             Deed::Ten => {
                 client.batch_execute("BEGIN").await.unwrap();

@@ -27,12 +27,7 @@ pub const ROWS: i64 = 20_000;
 /// How long one turn takes: `MEASURE_TURN_MS`, or 700.
 fn turn() -> Duration {
     static TURN: std::sync::OnceLock<Duration> = std::sync::OnceLock::new();
-    let read = || {
-        std::env::var("MEASURE_TURN_MS")
-            .ok()
-            .and_then(|ms| ms.parse().ok())
-            .unwrap_or(700)
-    };
+    let read = || std::env::var("MEASURE_TURN_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(700);
     *TURN.get_or_init(|| Duration::from_millis(read()))
 }
 
@@ -60,10 +55,7 @@ pub struct Keys {
 
 impl Keys {
     pub fn new(start: i64) -> Arc<Keys> {
-        Arc::new(Keys {
-            next: AtomicI64::new(start),
-            step: AtomicI64::new(0),
-        })
+        Arc::new(Keys { next: AtomicI64::new(start), step: AtomicI64::new(0) })
     }
     pub fn fresh(&self) -> i64 {
         self.next.fetch_add(1, Ordering::Relaxed)
@@ -127,11 +119,7 @@ async fn main() {
             let (mut bare, mut ours) = (Vec::new(), Vec::new());
             for _ in 0..5 {
                 let driver = bare_sqlite.clone();
-                bare.push(
-                    tokio::task::spawn_blocking(move || driver.rate(deed, turn()))
-                        .await
-                        .unwrap(),
-                );
+                bare.push(tokio::task::spawn_blocking(move || driver.rate(deed, turn())).await.unwrap());
                 ours.push(rate(callers, &ours_sqlite, deed).await);
             }
             row("SQLite", deed, callers, bare, ours);
@@ -141,15 +129,7 @@ async fn main() {
         for deed in [Deed::Read, Deed::Insert, Deed::Ten] {
             compare("PostgreSQL", deed, deed, callers, &bare_postgres, &ours_postgres).await;
         }
-        compare(
-            "PostgreSQL",
-            Deed::Read,
-            Deed::Gathered,
-            callers,
-            &bare_postgres,
-            &ours_postgres,
-        )
-        .await;
+        compare("PostgreSQL", Deed::Read, Deed::Gathered, callers, &bare_postgres, &ours_postgres).await;
     }
 }
 
@@ -162,10 +142,7 @@ async fn memory(folder: &std::path::Path) {
         rate(8, &Arc::new(ours.clone()), Deed::Read).await;
         open.push(ours);
     }
-    println!(
-        "Seven SQLite databases of {ROWS} rows, read and written: {} MiB more.\n",
-        resident() - before
-    );
+    println!("Seven SQLite databases of {ROWS} rows, read and written: {} MiB more.\n", resident() - before);
 }
 
 fn resident() -> u64 {
@@ -197,8 +174,5 @@ fn row(engine: &str, deed: Deed, callers: usize, bare: Vec<f64>, ours: Vec<f64>)
         Deed::Ten => "ten updates in a transaction",
         Deed::Gathered => "a read by key, gathered",
     };
-    println!(
-        "| {engine} | {deed} | {callers} | {bare:.0} | {ours:.0} | {:.2} |",
-        ours / bare
-    );
+    println!("| {engine} | {deed} | {callers} | {bare:.0} | {ours:.0} | {:.2} |", ours / bare);
 }

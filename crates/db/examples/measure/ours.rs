@@ -17,31 +17,18 @@ pub struct Ours {
 
 impl Ours {
     pub async fn sqlite(path: &Path) -> Ours {
-        Ours::open(Target::Sqlite {
-            path: path.to_owned(),
-        })
-        .await
+        Ours::open(Target::Sqlite { path: path.to_owned() }).await
     }
 
     pub async fn postgres(server: &str) -> Ours {
         let url = format!("{server}/postgres");
-        Ours::open(Target::Postgres {
-            url,
-            schema: "ours".into(),
-            connections: 20,
-        })
-        .await
+        Ours::open(Target::Postgres { url, schema: "ours".into(), connections: 20 }).await
     }
 
     async fn open(target: Target) -> Ours {
         let world = World::real();
         let db = Db::open(&target, &world).await.unwrap();
-        db.migrate(&[Migration {
-            name: "measure_1",
-            sql: TABLE,
-        }])
-        .await
-        .unwrap();
+        db.migrate(&[Migration { name: "measure_1", sql: TABLE }]).await.unwrap();
         let filled: Result<()> = db::write!(db, async |tx| {
             for id in 0..ROWS {
                 query(INSERT).bind(id).bind(id).bind("a name").execute(tx).await?;
@@ -54,11 +41,7 @@ impl Ours {
             let db = asked.clone();
             async move { many(&db, keys).await }.boxed()
         });
-        Ours {
-            db,
-            keys: Keys::new(ROWS),
-            reads,
-        }
+        Ours { db, keys: Keys::new(ROWS), reads }
     }
 }
 
@@ -69,23 +52,13 @@ impl Does for Ours {
             Deed::Read => {
                 let id = self.keys.known();
                 db::read!(self.db, async |tx| {
-                    query(READ)
-                        .bind(id)
-                        .fetch_one::<(i64, i64, String)>(tx)
-                        .await
-                        .map(drop)
+                    query(READ).bind(id).fetch_one::<(i64, i64, String)>(tx).await.map(drop)
                 })
             }
             Deed::Insert => {
                 let id = self.keys.fresh();
                 db::write!(self.db, async |tx| {
-                    query(INSERT)
-                        .bind(id)
-                        .bind(id)
-                        .bind("a name")
-                        .execute(tx)
-                        .await
-                        .map(drop)
+                    query(INSERT).bind(id).bind(id).bind("a name").execute(tx).await.map(drop)
                 })
             }
             Deed::Ten => {
@@ -114,11 +87,6 @@ async fn many(db: &Db, keys: Vec<i64>) -> Result<Vec<Result<(i64, i64, String)>>
         .await
     });
     let found: HashMap<i64, (i64, i64, String)> = rows?.into_iter().map(|row| (row.0, row)).collect();
-    let answer = |key| {
-        found
-            .get(&key)
-            .cloned()
-            .ok_or_else(|| Error::not_found("none", "no such row"))
-    };
+    let answer = |key| found.get(&key).cloned().ok_or_else(|| Error::not_found("none", "no such row"));
     Ok(keys.into_iter().map(answer).collect())
 }

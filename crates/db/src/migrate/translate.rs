@@ -21,16 +21,8 @@ pub(super) fn translate(sql: &str, engine: Engine) -> String {
         } else if statement.len() < 3 {
             statement.push(piece);
         }
-        let next = pieces[place + 1..]
-            .iter()
-            .find(|piece| !piece.starts_with(char::is_whitespace));
-        out.push_str(&typed(
-            piece,
-            previous,
-            next.copied().unwrap_or_default(),
-            &statement,
-            engine,
-        ));
+        let next = pieces[place + 1..].iter().find(|piece| !piece.starts_with(char::is_whitespace));
+        out.push_str(&typed(piece, previous, next.copied().unwrap_or_default(), &statement, engine));
         previous = piece;
         end = out.len();
     }
@@ -48,9 +40,7 @@ fn finish(out: &mut String, end: usize, statement: &[&str], engine: Engine) {
 /// The piece, or the engine's name for the type that it is.
 fn typed(piece: &str, previous: &str, next: &str, statement: &[&str], engine: Engine) -> String {
     let behind_name = previous.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '"')
-        && !["AND", "OR", "NOT", "IN", "BY"]
-            .iter()
-            .any(|word| previous.eq_ignore_ascii_case(word));
+        && !["AND", "OR", "NOT", "IN", "BY"].iter().any(|word| previous.eq_ignore_ascii_case(word));
     if !behind_name {
         return piece.to_owned();
     }
@@ -68,11 +58,7 @@ fn typed(piece: &str, previous: &str, next: &str, statement: &[&str], engine: En
 }
 
 fn begins(statement: &[&str], words: &[&str]) -> bool {
-    statement.len() >= words.len()
-        && statement
-            .iter()
-            .zip(words)
-            .all(|(a, b)| a.eq_ignore_ascii_case(b))
+    statement.len() >= words.len() && statement.iter().zip(words).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
 /// Words, quoted texts, comments, spaces and single signs, in order and complete.
@@ -85,9 +71,9 @@ fn pieces(sql: &str) -> Vec<&str> {
             _ if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
             _ if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
             c if c.is_whitespace() => rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len()),
-            c if c.is_alphanumeric() || c == '_' => rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(rest.len()),
+            c if c.is_alphanumeric() || c == '_' => {
+                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+            }
             c => c.len_utf8(),
         };
         let (piece, after) = rest.split_at(length);
@@ -113,10 +99,7 @@ mod tests {
              n INTEGER, ok INTEGER, b BLOB, uuid BLOB) STRICT -- BIGINT; no\n; \
              CREATE INDEX t_text ON t (text);"
         );
-        assert_eq!(
-            translate(sql, Engine::Postgres),
-            sql.replace("text TEXT", "text TEXT COLLATE \"C\"")
-        );
+        assert_eq!(translate(sql, Engine::Postgres), sql.replace("text TEXT", "text TEXT COLLATE \"C\""));
     }
 
     #[test]

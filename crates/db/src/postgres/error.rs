@@ -54,26 +54,18 @@ pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
 
 /// A commit failed: whether it was kept is only known when PostgreSQL says so.
 pub(super) fn commit(cause: tokio_postgres::Error) -> Failure {
-    let said = cause
-        .code()
-        .is_some_and(|code| !["57", "08"].contains(&&code.code()[..2]));
-    if said {
-        statement(cause, "COMMIT")
-    } else {
-        commit_unknown(Error::internal(cause))
-    }
+    let said = cause.code().is_some_and(|code| !["57", "08"].contains(&&code.code()[..2]));
+    if said { statement(cause, "COMMIT") } else { commit_unknown(Error::internal(cause)) }
 }
 
 /// Whether a prepared statement is of no use any more: a migration has changed
 /// its table, or a pooler between does not know it.
 pub(super) fn is_stale(cause: &tokio_postgres::Error) -> bool {
-    cause
-        .as_db_error()
-        .is_some_and(|error| match error.code().code() {
-            "26000" => true,
-            "0A000" => error.message().starts_with("cached plan"),
-            _ => false,
-        })
+    cause.as_db_error().is_some_and(|error| match error.code().code() {
+        "26000" => true,
+        "0A000" => error.message().starts_with("cached plan"),
+        _ => false,
+    })
 }
 
 /// Whether the connection is of no use any more.

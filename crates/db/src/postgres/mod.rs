@@ -31,13 +31,8 @@ impl Postgres {
     pub async fn open(url: &str, schema: &str, connections: usize, world: &World) -> Result<Postgres> {
         let door = Arc::new(Door::new(url, schema, world)?);
         let pool = Pool::new(door.clone(), connections);
-        make_schema(&pool, schema)
-            .await
-            .map_err(|failure| failure.error)?;
-        Ok(Postgres {
-            pool,
-            shared: Shared::new(door),
-        })
+        make_schema(&pool, schema).await.map_err(|failure| failure.error)?;
+        Ok(Postgres { pool, shared: Shared::new(door) })
     }
 
     pub async fn begin(&self, mode: Mode) -> Result<Tx, Failure> {
@@ -73,10 +68,7 @@ async fn make_schema(pool: &Arc<Pool>, schema: &str) -> Result<(), Failure> {
     let mut lease = pool.lease().await?;
     lease.set_clean(false);
     let client = &lease.connection().client;
-    let found = client
-        .query_opt(ask, &[&schema])
-        .await
-        .map_err(|e| error::statement(e, ask))?;
+    let found = client.query_opt(ask, &[&schema]).await.map_err(|e| error::statement(e, ask))?;
     if found.is_none() {
         // IF NOT EXISTS alone fails when two make it at the same moment.
         let make = format!(
@@ -84,10 +76,7 @@ async fn make_schema(pool: &Arc<Pool>, schema: &str) -> Result<(), Failure> {
              CREATE SCHEMA IF NOT EXISTS {}; COMMIT",
             pool.door.schema()
         );
-        client
-            .batch_execute(&make)
-            .await
-            .map_err(|e| error::statement(e, &make))?;
+        client.batch_execute(&make).await.map_err(|e| error::statement(e, &make))?;
     }
     lease.set_clean(true);
     Ok(())
@@ -96,10 +85,7 @@ async fn make_schema(pool: &Arc<Pool>, schema: &str) -> Result<(), Failure> {
 /// A transaction. Rolled back when it is dropped.
 pub(crate) struct Tx(Way);
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack of its transaction, and is moved once"
-)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack of its transaction, and is moved once")]
 enum Way {
     /// Each statement by itself, on a connection that others use as well.
     Shared(Arc<Connection>),
@@ -180,10 +166,7 @@ impl Tx {
 
 impl Alone {
     fn new(lease: Lease, begin: &'static str) -> Alone {
-        Alone {
-            lease: Some(lease),
-            begin: Some(begin),
-        }
+        Alone { lease: Some(lease), begin: Some(begin) }
     }
 
     /// What is to be sent first, and where. From here on the connection is not clean.
@@ -239,10 +222,7 @@ async fn fetch(
 ) -> Result<(), Failure> {
     let statement = connection.statement(sql).await?;
     let failed = |cause| connection.failed(cause, sql);
-    let rows = connection
-        .client
-        .query_raw(&statement, values.iter().map(Bound))
-        .await;
+    let rows = connection.client.query_raw(&statement, values.iter().map(Bound)).await;
     let mut rows = std::pin::pin!(rows.map_err(failed)?);
     let mut wanted = true;
     // To the end even when no more is wanted: an error behind the last row is one as well.
@@ -256,10 +236,7 @@ async fn fetch(
 
 async fn execute(connection: &Connection, sql: &'static str, values: &[Value]) -> Result<u64, Failure> {
     let statement = connection.statement(sql).await?;
-    let changed = connection
-        .client
-        .execute_raw(&statement, values.iter().map(Bound))
-        .await;
+    let changed = connection.client.execute_raw(&statement, values.iter().map(Bound)).await;
     changed.map_err(|cause| connection.failed(cause, sql))
 }
 

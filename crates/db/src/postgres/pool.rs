@@ -36,11 +36,7 @@ impl Connection {
         if let Some(statement) = self.statements().get(&key) {
             return Ok(statement.clone());
         }
-        let statement = self
-            .client
-            .prepare(sql)
-            .await
-            .map_err(|e| error::statement(e, sql))?;
+        let statement = self.client.prepare(sql).await.map_err(|e| error::statement(e, sql))?;
         self.statements().insert(key, statement.clone());
         Ok(statement)
     }
@@ -79,11 +75,7 @@ impl Door {
             .application_name("carmel")
             .keepalives_idle(Duration::from_secs(30))
             .tcp_user_timeout(Duration::from_secs(15));
-        Ok(Door {
-            config,
-            schema: quoted(schema),
-            world: world.clone(),
-        })
+        Ok(Door { config, schema: quoted(schema), world: world.clone() })
     }
 
     /// The schema's name, in quotes.
@@ -107,11 +99,7 @@ impl Door {
                 self.schema
             );
             client.batch_execute(&settings).await.map_err(error::connecting)?;
-            Ok(Connection {
-                client,
-                statements: Mutex::default(),
-                busy: AtomicUsize::new(0),
-            })
+            Ok(Connection { client, statements: Mutex::default(), busy: AtomicUsize::new(0) })
         };
         let outcome = self.world.timeout(PATIENCE, connecting).await;
         outcome.unwrap_or_else(|| {
@@ -136,12 +124,7 @@ pub(super) struct Pool {
 impl Pool {
     pub fn new(door: Arc<Door>, size: usize) -> Arc<Pool> {
         let size = u32::try_from(size.max(1)).unwrap_or(u32::MAX);
-        Arc::new(Pool {
-            door,
-            seats: Arc::new(Semaphore::new(size as usize)),
-            size,
-            idle: Mutex::default(),
-        })
+        Arc::new(Pool { door, seats: Arc::new(Semaphore::new(size as usize)), size, idle: Mutex::default() })
     }
 
     pub async fn lease(self: &Arc<Pool>) -> Result<Lease, Failure> {
@@ -151,12 +134,7 @@ impl Pool {
             Some(connection) => connection,
             None => self.door.connect(false).await?,
         };
-        Ok(Lease {
-            pool: self.clone(),
-            connection: Some(connection),
-            clean: true,
-            _seat: seat,
-        })
+        Ok(Lease { pool: self.clone(), connection: Some(connection), clean: true, _seat: seat })
     }
 
     fn idle_one(&self) -> Option<Connection> {
@@ -226,21 +204,14 @@ struct Slot {
 
 impl Shared {
     pub fn new(door: Arc<Door>) -> Shared {
-        Shared {
-            door,
-            slots: Default::default(),
-        }
+        Shared { door, slots: Default::default() }
     }
 
     /// The connection that has less to do; with nothing to do on both the first,
     /// which is warm.
     pub async fn connection(&self) -> Result<Arc<Connection>, Failure> {
         let [first, second] = &self.slots;
-        let slot = if second.busy() < first.busy() {
-            second
-        } else {
-            first
-        };
+        let slot = if second.busy() < first.busy() { second } else { first };
         if let Some(connection) = slot.open() {
             return Ok(connection);
         }
@@ -268,8 +239,7 @@ impl Slot {
     }
 
     fn busy(&self) -> usize {
-        self.open()
-            .map_or(0, |connection| connection.busy.load(Ordering::Relaxed))
+        self.open().map_or(0, |connection| connection.busy.load(Ordering::Relaxed))
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> FromSql<'a> for Found<'a> {
             Type::UUID => ValueRef::Uuid(Uuid::from_sql(ty, raw)?),
             _ => {
                 return Err(
-                    format!("it is of type {ty}: cast it to BIGINT, BOOLEAN, TEXT, BYTEA or UUID").into(),
+                    format!("it is of type {ty}: cast it to BIGINT, BOOLEAN, TEXT, BYTEA or UUID").into()
                 );
             }
         };

@@ -65,14 +65,9 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub async fn open(path: &Path, world: &World, disk: Arc<dyn Disk>) -> Result<Sqlite> {
         let file = path.to_owned();
-        let connection = world
-            .blocking(move || connect(&file, Access::Write))
-            .await?
-            .map_err(|e| failure(e).error)?;
-        Ok(Sqlite {
-            writer: Writer::new(connection, world, disk.clone()),
-            readers: Readers::new(path, disk),
-        })
+        let connection =
+            world.blocking(move || connect(&file, Access::Write)).await?.map_err(|e| failure(e).error)?;
+        Ok(Sqlite { writer: Writer::new(connection, world, disk.clone()), readers: Readers::new(path, disk) })
     }
 
     pub async fn close(&self) {
@@ -107,11 +102,7 @@ fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     // In KiB. Many small databases are open at once, and the system caches the file too.
-    connection.pragma_update(
-        None,
-        "cache_size",
-        if access == Access::Write { -2000 } else { -1000 },
-    )?;
+    connection.pragma_update(None, "cache_size", if access == Access::Write { -2000 } else { -1000 })?;
     connection.set_prepared_statement_cache_capacity(if access == Access::Write { 128 } else { 64 });
     // From here on nobody waits on a thread: `BEGIN` is tried again by its task.
     connection.busy_timeout(Duration::ZERO)?;
@@ -138,11 +129,7 @@ fn execute(connection: &Connection, sql: &str, values: &[Value]) -> Result<u64, 
     let mut rows = statement.raw_query();
     while rows.next().map_err(|e| told(e, sql))?.is_some() {}
     drop(rows);
-    Ok(if statement.readonly() {
-        0
-    } else {
-        connection.changes()
-    })
+    Ok(if statement.readonly() { 0 } else { connection.changes() })
 }
 
 fn unbound(cause: String, sql: &str) -> Failure {
@@ -178,10 +165,7 @@ fn failure(cause: rusqlite::Error) -> Failure {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             let error =
                 Error::unavailable("database_busy", "another process holds the database").because(cause);
-            return Failure {
-                error,
-                again: Again::Yes,
-            };
+            return Failure { error, again: Again::Yes };
         }
         ErrorCode::SystemIoFailure
         | ErrorCode::CannotOpen

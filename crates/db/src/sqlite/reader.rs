@@ -51,11 +51,7 @@ impl Readers {
             Some(connection) => connection,
             None => connect(&self.path, Access::Read).map_err(failure)?,
         };
-        let tx = ReadTx {
-            readers: self.clone(),
-            connection: Some(connection),
-            _seat: seat,
-        };
+        let tx = ReadTx { readers: self.clone(), connection: Some(connection), _seat: seat };
         execute(tx.connection(), "BEGIN", &[])?;
         Ok(tx)
     }
@@ -85,18 +81,12 @@ pub(crate) struct ReadTx {
 
 impl ReadTx {
     pub fn fetch(&self, sql: &str, values: &[Value], read: &mut Read<'_>) -> Result<(), Failure> {
-        self.readers
-            .disk
-            .before(Step::Statement(sql))
-            .map_err(Failure::last)?;
+        self.readers.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
         fetch(self.connection(), sql, values, read)
     }
 
     pub fn execute(&self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
-        self.readers
-            .disk
-            .before(Step::Statement(sql))
-            .map_err(Failure::last)?;
+        self.readers.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
         execute(self.connection(), sql, values)
     }
 

@@ -21,9 +21,7 @@ pub(crate) fn bind(statement: &mut Statement<'_>, values: &[Value]) -> Result<()
             .checked_sub(1)
             .and_then(|place| values.get(place))
             .ok_or_else(|| format!("${number} is not bound"))?;
-        statement
-            .raw_bind_parameter(index, Bound(value))
-            .map_err(|e| e.to_string())?;
+        statement.raw_bind_parameter(index, Bound(value)).map_err(|e| e.to_string())?;
     }
     Ok(())
 }
@@ -33,9 +31,7 @@ pub(crate) fn read_value<'a>(row: &'a rusqlite::Row<'_>, index: usize) -> Result
     match row.get_ref(index).map_err(|e| e.to_string())? {
         Stored::Null => Ok(ValueRef::Null),
         Stored::Integer(number) => Ok(ValueRef::Int(number)),
-        Stored::Text(text) => std::str::from_utf8(text)
-            .map(ValueRef::Text)
-            .map_err(|e| e.to_string()),
+        Stored::Text(text) => std::str::from_utf8(text).map(ValueRef::Text).map_err(|e| e.to_string()),
         Stored::Blob(bytes) => Ok(ValueRef::Bytes(bytes)),
         Stored::Real(number) => Err(format!("{number} is no whole number: cast it to BIGINT")),
     }

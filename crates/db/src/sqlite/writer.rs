@@ -94,20 +94,13 @@ impl Writer {
         self.disk.before(Step::Begin).map_err(Failure::last)?;
         let mut core = self.lock();
         let savepoint = !core.members.is_empty();
-        let begin = if savepoint {
-            "SAVEPOINT member"
-        } else {
-            "BEGIN IMMEDIATE"
-        };
+        let begin = if savepoint { "SAVEPOINT member" } else { "BEGIN IMMEDIATE" };
         execute(core.connection()?, begin, &[])?;
         core.savepoint = savepoint;
         core.last += 1;
         core.seat = seat.take();
         self.holder.store(core.last, Ordering::SeqCst);
-        Ok(WriteTx {
-            writer: self.clone(),
-            number: core.last,
-        })
+        Ok(WriteTx { writer: self.clone(), number: core.last })
     }
 
     /// Rolls back whoever has that number, if he still has the seat, and gives
@@ -132,9 +125,7 @@ impl Writer {
         }
         core.group += 1;
         let outcome = match self.disk.before(Step::Commit) {
-            Ok(()) => core
-                .connection()
-                .and_then(|c| execute(c, "COMMIT", &[]).map(drop)),
+            Ok(()) => core.connection().and_then(|c| execute(c, "COMMIT", &[]).map(drop)),
             Err(refused) => Err(Failure::last(refused)),
         };
         if outcome.is_err() {
@@ -143,20 +134,13 @@ impl Writer {
         // That somebody else held the file is no reason to run the bodies again here:
         // an immediate transaction that cannot commit is a fault.
         let outcome = outcome.map_err(|failure| Failure::last(failure.error));
-        members
-            .into_iter()
-            .map(|member| (member, outcome.clone()))
-            .collect()
+        members.into_iter().map(|member| (member, outcome.clone())).collect()
     }
 
     /// Commits the group of that number, if nobody has done so yet.
     fn commit_with(&self, seat: OwnedSemaphorePermit, group: u64) {
         let mut core = self.lock();
-        let answers = if core.group == group {
-            self.commit(&mut core)
-        } else {
-            Vec::new()
-        };
+        let answers = if core.group == group { self.commit(&mut core) } else { Vec::new() };
         drop(core);
         // The next one begins while these hear of it.
         drop(seat);
@@ -183,11 +167,7 @@ impl Writer {
                 return writer.commit_with(seat, group);
             }
             let committer = writer.clone();
-            if let Err(error) = writer
-                .world
-                .blocking(move || committer.commit_with(seat, group))
-                .await
-            {
+            if let Err(error) = writer.world.blocking(move || committer.commit_with(seat, group)).await {
                 tracing::error!(error = %error.chain(), "a commit ended without an answer");
             }
         });
@@ -310,10 +290,7 @@ impl WriteTx {
 
     fn step<T>(&self, sql: &str, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut core = self.core()?;
-        self.writer
-            .disk
-            .before(Step::Statement(sql))
-            .map_err(Failure::last)?;
+        self.writer.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
         let outcome = work(core.connection()?);
         if outcome.is_err() {
             core.notice_loss();

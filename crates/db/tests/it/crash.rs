@@ -57,13 +57,8 @@ async fn whatever_step_is_the_last_nothing_answered_is_lost_and_nothing_is_half_
     let mut steps = 0;
     loop {
         let folder = tempfile::tempdir().unwrap();
-        let disk = Arc::new(Dying {
-            left: AtomicI64::new(i64::MAX),
-            died: AtomicBool::new(false),
-        });
-        let target = Target::Sqlite {
-            path: folder.path().join("live.db"),
-        };
+        let disk = Arc::new(Dying { left: AtomicI64::new(i64::MAX), died: AtomicBool::new(false) });
+        let target = Target::Sqlite { path: folder.path().join("live.db") };
         let db = on_disk(&target, &World::real(), disk.clone()).await;
         db.migrate(TABLES).await.unwrap();
 
@@ -74,10 +69,7 @@ async fn whatever_step_is_the_last_nothing_answered_is_lost_and_nothing_is_half_
         for (id, ok) in answers {
             let there = [id, id + 100].map(|id| found.iter().any(|row| row.0 == id));
             assert_eq!(there[0], there[1], "{id} is half there after {steps} steps");
-            assert!(
-                !ok || there[0],
-                "{id} was answered and is lost after {steps} steps"
-            );
+            assert!(!ok || there[0], "{id} was answered and is lost after {steps} steps");
             assert!(id > 0 || !there[0], "{id} breaks a rule");
         }
         if !disk.died.load(Ordering::SeqCst) {
@@ -93,8 +85,6 @@ async fn whatever_step_is_the_last_nothing_answered_is_lost_and_nothing_is_half_
 async fn after_the_crash(folder: &Path) -> Vec<(i64, i64)> {
     std::fs::copy(folder.join("live.db"), folder.join("copy.db")).unwrap();
     std::fs::copy(folder.join("live.db-wal"), folder.join("copy.db-wal")).unwrap();
-    let copy = Target::Sqlite {
-        path: folder.join("copy.db"),
-    };
+    let copy = Target::Sqlite { path: folder.join("copy.db") };
     things(&Db::open(&copy, &World::real()).await.unwrap()).await
 }

@@ -25,11 +25,7 @@ fn doubling(most: usize) -> (Gather<i64, i64>, Arc<Semaphore>, Seen) {
                 return Err(Error::conflict("unlucky", "13 is refused"));
             }
             let answer = |n| {
-                if n == 7 {
-                    Err(Error::not_found("none", "no 7"))
-                } else {
-                    Ok(n * 2)
-                }
+                if n == 7 { Err(Error::not_found("none", "no 7")) } else { Ok(n * 2) }
             };
             Ok(keys.into_iter().map(answer).collect())
         }
@@ -66,13 +62,7 @@ async fn what_comes_meanwhile_goes_together_in_the_order_of_arrival() {
     assert_eq!(first.await.unwrap().unwrap(), 0);
     let answers = rest.await;
     assert_eq!(*seen.lock().unwrap(), [vec![0], vec![1, 2, 3, 4], vec![5, 6, 7]]);
-    assert_eq!(
-        answers[..6]
-            .iter()
-            .map(|a| *a.as_ref().unwrap())
-            .collect::<Vec<_>>(),
-        [2, 4, 6, 8, 10, 12]
-    );
+    assert_eq!(answers[..6].iter().map(|a| *a.as_ref().unwrap()).collect::<Vec<_>>(), [2, 4, 6, 8, 10, 12]);
     assert_eq!(answers[6].as_ref().unwrap_err().code, "none");
 }
 
@@ -83,31 +73,17 @@ async fn a_refused_batch_is_split_until_the_one_at_fault_is_alone() {
 
     let answers = join_all([11, 12, 13, 14].map(|n| gather.call(n))).await;
 
-    let codes: Vec<_> = answers
-        .iter()
-        .map(|a| a.as_ref().map_or_else(|e| e.code.to_string(), i64::to_string))
-        .collect();
+    let codes: Vec<_> =
+        answers.iter().map(|a| a.as_ref().map_or_else(|e| e.code.to_string(), i64::to_string)).collect();
     assert_eq!(codes, ["22", "24", "unlucky", "28"]);
-    assert_eq!(
-        *seen.lock().unwrap(),
-        [
-            vec![11, 12, 13, 14],
-            vec![11, 12],
-            vec![13, 14],
-            vec![13],
-            vec![14]
-        ]
-    );
+    assert_eq!(*seen.lock().unwrap(), [vec![11, 12, 13, 14], vec![11, 12], vec![13, 14], vec![13], vec![14]]);
 }
 
 #[tokio::test]
 async fn a_caller_that_is_dropped_harms_nobody() {
     let (gather, gate, seen) = doubling(10);
-    let (mut one, mut two, mut three) = (
-        Box::pin(gather.call(1)),
-        Box::pin(gather.call(2)),
-        Box::pin(gather.call(3)),
-    );
+    let (mut one, mut two, mut three) =
+        (Box::pin(gather.call(1)), Box::pin(gather.call(2)), Box::pin(gather.call(3)));
     assert!(futures::poll!(&mut one).is_pending());
     tokio::task::yield_now().await;
     assert!(futures::poll!(&mut two).is_pending() && futures::poll!(&mut three).is_pending());
@@ -127,10 +103,6 @@ async fn a_batch_that_panics_answers_all_and_the_next_works() {
 
     let answers = join_all([1, 99].map(|n| gather.call(n))).await;
 
-    assert!(
-        answers
-            .into_iter()
-            .all(|answer| answer.unwrap_err().kind == Kind::Internal)
-    );
+    assert!(answers.into_iter().all(|answer| answer.unwrap_err().kind == Kind::Internal));
     assert_eq!(gather.call(4).await.unwrap(), 8);
 }

@@ -33,9 +33,7 @@ pub struct TestDb {
 
 pub async fn sqlite() -> TestDb {
     let folder = tempfile::tempdir().unwrap();
-    let target = Target::Sqlite {
-        path: folder.path().join("test.db"),
-    };
+    let target = Target::Sqlite { path: folder.path().join("test.db") };
     TestDb::open(target, Some(folder)).await
 }
 
@@ -44,15 +42,7 @@ pub async fn postgres() -> TestDb {
     let name = format!("carmel_test_{}", World::real().uuid_v7().simple());
     on_server(server, format!("CREATE DATABASE {name}")).await;
     let url = format!("{server}/{name}");
-    TestDb::open(
-        Target::Postgres {
-            url,
-            schema: "it's \"own\"".into(),
-            connections: 4,
-        },
-        None,
-    )
-    .await
+    TestDb::open(Target::Postgres { url, schema: "it's \"own\"".into(), connections: 4 }, None).await
 }
 
 impl TestDb {
@@ -74,21 +64,14 @@ impl TestDb {
 }
 
 pub async fn things(db: &Db) -> Vec<(i64, i64)> {
-    let all: Result<Vec<(i64, i64)>, Error> = db::read!(db, async |tx| {
-        db::query("SELECT id, n FROM things ORDER BY id")
-            .fetch_all(tx)
-            .await
-    });
+    let all: Result<Vec<(i64, i64)>, Error> =
+        db::read!(db, async |tx| { db::query("SELECT id, n FROM things ORDER BY id").fetch_all(tx).await });
     all.unwrap()
 }
 
 /// Adds one of the `things`.
 pub async fn add(tx: &mut db::Tx, id: i64, n: i64) -> Result<u64, Error> {
-    db::query("INSERT INTO things (id, n) VALUES ($1, $2)")
-        .bind(id)
-        .bind(n)
-        .execute(tx)
-        .await
+    db::query("INSERT INTO things (id, n) VALUES ($1, $2)").bind(id).bind(n).execute(tx).await
 }
 
 impl Drop for TestDb {
@@ -99,10 +82,7 @@ impl Drop for TestDb {
         let (server, name) = url.rsplit_once('/').unwrap();
         let (server, drop) = (server.to_owned(), format!("DROP DATABASE {name} WITH (FORCE)"));
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(on_server(&server, drop));
         });
         thread.join().unwrap();
@@ -110,9 +90,7 @@ impl Drop for TestDb {
 }
 
 async fn on_server(server: &str, sql: String) {
-    let (client, wire) = tokio_postgres::connect(&format!("{server}/postgres"), NoTls)
-        .await
-        .unwrap();
+    let (client, wire) = tokio_postgres::connect(&format!("{server}/postgres"), NoTls).await.unwrap();
     tokio::spawn(wire);
     client.batch_execute(&sql).await.unwrap();
 }

@@ -20,27 +20,18 @@ const MORE: &[Migration] = &[
               CREATE INDEX more_note ON more (note);
               INSERT INTO more (id, note) SELECT tag, name FROM things WHERE tag IS NOT NULL;",
     },
-    Migration {
-        name: "test_3",
-        sql: "ALTER TABLE more ADD COLUMN old BOOLEAN NOT NULL DEFAULT FALSE",
-    },
+    Migration { name: "test_3", sql: "ALTER TABLE more ADD COLUMN old BOOLEAN NOT NULL DEFAULT FALSE" },
 ];
 
 async fn a_migration_is_applied_once(test: TestDb) {
     assert_eq!(test.db.migrate(TABLES).await.unwrap(), 0);
     assert_eq!(test.db.migrate(MORE).await.unwrap(), 2);
     assert_eq!(test.again().await.migrate(MORE).await.unwrap(), 0);
-    test.db
-        .check("SELECT id, note, old FROM more WHERE old = TRUE")
-        .await
-        .unwrap();
+    test.db.check("SELECT id, note, old FROM more WHERE old = TRUE").await.unwrap();
 }
 
 async fn a_migration_with_another_text_is_refused(test: TestDb) {
-    let changed = Migration {
-        name: "test_1",
-        sql: "CREATE TABLE other (id BIGINT)",
-    };
+    let changed = Migration { name: "test_1", sql: "CREATE TABLE other (id BIGINT)" };
 
     let error = test.db.migrate(&[changed, MORE[1]]).await.unwrap_err();
 
@@ -49,10 +40,8 @@ async fn a_migration_with_another_text_is_refused(test: TestDb) {
 }
 
 async fn a_migration_that_fails_leaves_nothing(test: TestDb) {
-    let broken = Migration {
-        name: "test_2",
-        sql: "CREATE TABLE half (id BIGINT); INSERT INTO nowhere VALUES (1)",
-    };
+    let broken =
+        Migration { name: "test_2", sql: "CREATE TABLE half (id BIGINT); INSERT INTO nowhere VALUES (1)" };
 
     assert!(test.db.migrate(&[TABLES[0], broken]).await.is_err());
 

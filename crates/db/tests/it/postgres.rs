@@ -24,9 +24,7 @@ const DEADLY: &str = "CREATE SEQUENCE deaths; CREATE TABLE fates (id BIGINT); \
 
 /// Statements that no service would write, sent past `db`.
 async fn aside(test: &TestDb, sql: &str) {
-    let Target::Postgres { url, schema, .. } = &test.target else {
-        unreachable!()
-    };
+    let Target::Postgres { url, schema, .. } = &test.target else { unreachable!() };
     let (client, wire) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(wire);
     let path = format!("SET search_path = \"{}\"", schema.replace('"', "\"\""));
@@ -67,10 +65,7 @@ async fn a_serialisation_failure_runs_the_body_again() {
     let outcome: Result<()> = db::write!(test.db, async |tx| {
         runs.fetch_add(1, Ordering::SeqCst);
         add(tx, 1, 1).await?;
-        query("SELECT once('40001')")
-            .fetch_one::<(i64,)>(tx)
-            .await
-            .map(drop)
+        query("SELECT once('40001')").fetch_one::<(i64,)>(tx).await.map(drop)
     });
 
     outcome.unwrap();
@@ -114,18 +109,13 @@ async fn a_connection_that_dies_before_the_commit_is_replaced() {
     let outcome: Result<()> = db::write!(test.db, async |tx| {
         add(tx, 1, 1).await?;
         if runs.fetch_add(1, Ordering::SeqCst) == 0 {
-            query("SELECT pg_terminate_backend(pg_backend_pid())")
-                .execute(tx)
-                .await?;
+            query("SELECT pg_terminate_backend(pg_backend_pid())").execute(tx).await?;
         }
         add(tx, 2, 2).await.map(drop)
     });
 
     outcome.unwrap();
-    assert_eq!(
-        (runs.into_inner(), test.things().await),
-        (2, vec![(1, 1), (2, 2)])
-    );
+    assert_eq!((runs.into_inner(), test.things().await), (2, vec![(1, 1), (2, 2)]));
 }
 
 #[tokio::test]
@@ -154,10 +144,7 @@ async fn a_commit_of_unknown_fate_is_repeated_only_where_that_is_harmless() {
             if repeatable {
                 tx.repeatable();
             }
-            query("INSERT INTO fates (id) VALUES (1)")
-                .execute(tx)
-                .await
-                .map(drop)
+            query("INSERT INTO fates (id) VALUES (1)").execute(tx).await.map(drop)
         });
 
         assert_eq!(outcome.as_ref().map(drop).map_err(|error| &*error.code), expected);
@@ -180,10 +167,7 @@ async fn who_waits_too_long_is_told_so() {
     lock.unwrap();
     let slow: Result<()> = db::write!(test.db, async |tx| {
         query("SET LOCAL statement_timeout = '20ms'").execute(tx).await?;
-        query("SELECT CAST(pg_sleep(5) AS TEXT)")
-            .execute(tx)
-            .await
-            .map(drop)
+        query("SELECT CAST(pg_sleep(5) AS TEXT)").execute(tx).await.map(drop)
     });
 
     assert_eq!(slow.unwrap_err().kind, Kind::TimedOut);
@@ -192,19 +176,8 @@ async fn who_waits_too_long_is_told_so() {
 #[tokio::test]
 async fn a_dropped_transaction_is_rolled_back_and_its_connection_used_again() {
     let test = postgres().await;
-    let Target::Postgres { url, schema, .. } = test.target.clone() else {
-        unreachable!()
-    };
-    let one = Db::open(
-        &Target::Postgres {
-            url,
-            schema,
-            connections: 1,
-        },
-        &World::real(),
-    )
-    .await
-    .unwrap();
+    let Target::Postgres { url, schema, .. } = test.target.clone() else { unreachable!() };
+    let one = Db::open(&Target::Postgres { url, schema, connections: 1 }, &World::real()).await.unwrap();
     let pid = async |tx: &mut db::Tx| query("SELECT pg_backend_pid()").fetch_one::<(i64,)>(tx).await;
     let mut first = None;
     {
@@ -216,9 +189,7 @@ async fn a_dropped_transaction_is_rolled_back_and_its_connection_used_again() {
             });
             outcome
         });
-        let limit = World::real()
-            .timeout(std::time::Duration::from_millis(300), &mut dropped)
-            .await;
+        let limit = World::real().timeout(std::time::Duration::from_millis(300), &mut dropped).await;
         assert!(limit.is_none());
     }
 
@@ -262,17 +233,10 @@ async fn a_statement_that_a_migration_made_stale_is_prepared_anew() {
 #[tokio::test]
 async fn a_deferred_rule_is_broken_at_the_commit() {
     let test = postgres().await;
-    aside(
-        &test,
-        "CREATE TABLE twice (id BIGINT UNIQUE DEFERRABLE INITIALLY DEFERRED)",
-    )
-    .await;
+    aside(&test, "CREATE TABLE twice (id BIGINT UNIQUE DEFERRABLE INITIALLY DEFERRED)").await;
 
     let outcome: Result<()> = db::write!(test.db, async |tx| {
-        query("INSERT INTO twice (id) VALUES (1), (1)")
-            .execute(tx)
-            .await
-            .map(drop)
+        query("INSERT INTO twice (id) VALUES (1), (1)").execute(tx).await.map(drop)
     });
 
     assert_eq!(outcome.unwrap_err().code, "constraint_violated");
@@ -280,21 +244,14 @@ async fn a_deferred_rule_is_broken_at_the_commit() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable_and_no_secret_is_told() {
-    let target = |url: &str| Target::Postgres {
-        url: url.into(),
-        schema: "s".into(),
-        connections: 2,
-    };
+    let target = |url: &str| Target::Postgres { url: url.into(), schema: "s".into(), connections: 2 };
     let away = target("postgres://me:secret@127.0.0.1:1/x");
     let wrong = target("postgres://me:secret@127.0.0.1:port/x");
 
     let away_error = Db::open(&away, &World::real()).await.err().unwrap();
     let wrong_error = Db::open(&wrong, &World::real()).await.err().unwrap();
 
-    assert_eq!(
-        (away_error.kind, &*away_error.code),
-        (Kind::Unavailable, "database_unavailable")
-    );
+    assert_eq!((away_error.kind, &*away_error.code), (Kind::Unavailable, "database_unavailable"));
     assert_eq!(wrong_error.code, "database_url_invalid");
     for text in [format!("{away:?}"), away_error.chain(), wrong_error.chain()] {
         assert!(!text.contains("secret"), "{text}");
@@ -304,14 +261,8 @@ async fn a_server_that_is_away_is_unavailable_and_no_secret_is_told() {
 #[tokio::test]
 async fn of_two_processes_that_make_the_schema_both_open_it() {
     let test = postgres().await;
-    let Target::Postgres { url, .. } = test.target.clone() else {
-        unreachable!()
-    };
-    let target = Target::Postgres {
-        url,
-        schema: "new".into(),
-        connections: 2,
-    };
+    let Target::Postgres { url, .. } = test.target.clone() else { unreachable!() };
+    let target = Target::Postgres { url, schema: "new".into(), connections: 2 };
 
     let all = futures::future::join_all((0..8).map(|_| async { Db::open(&target, &World::real()).await }));
 

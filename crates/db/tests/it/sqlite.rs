@@ -41,9 +41,7 @@ impl Disk for Counting {
 
 async fn counted(world: &World, disk: Counting) -> (TempDir, Db, Arc<Counting>) {
     let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::new(disk));
-    let target = Target::Sqlite {
-        path: folder.path().join("test.db"),
-    };
+    let target = Target::Sqlite { path: folder.path().join("test.db") };
     let db = on_disk(&target, world, disk.clone()).await;
     db.migrate(TABLES).await.unwrap();
     disk.commits.store(0, Ordering::SeqCst);
@@ -83,10 +81,7 @@ async fn a_full_group_is_committed_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_many_tasks_share_commits_that_run_elsewhere() {
-    let disk = Counting {
-        elsewhere: true,
-        ..Counting::default()
-    };
+    let disk = Counting { elsewhere: true, ..Counting::default() };
     let (_folder, db, disk) = counted(&World::real(), disk).await;
     let writers = (0..200).map(|id| {
         let db = db.clone();
@@ -97,11 +92,7 @@ async fn writers_of_many_tasks_share_commits_that_run_elsewhere() {
 
     assert!(answers.into_iter().all(|answer| answer.unwrap().is_ok()));
     assert_eq!(things(&db).await.len(), 200);
-    assert!(
-        disk.commits.load(Ordering::SeqCst) < 150,
-        "{:?} commits",
-        disk.commits
-    );
+    assert!(disk.commits.load(Ordering::SeqCst) < 150, "{:?} commits", disk.commits);
 }
 
 #[tokio::test]
@@ -131,11 +122,7 @@ async fn a_commit_that_fails_is_told_to_every_member_and_the_next_works() {
 
     let answers = join_all((0..5).map(|id| write(&db, id))).await;
 
-    assert!(
-        answers
-            .into_iter()
-            .all(|answer| answer.unwrap_err().code == "storage_failed")
-    );
+    assert!(answers.into_iter().all(|answer| answer.unwrap_err().code == "storage_failed"));
     disk.refuse.store(false, Ordering::SeqCst);
     assert_eq!(things(&db).await, []);
     write(&db, 1).await.unwrap();
@@ -226,12 +213,7 @@ async fn another_process_that_writes_is_waited_for_without_holding_the_thread() 
 async fn another_process_that_writes_for_too_long_is_an_error() {
     let clock = Clock::default();
     let test = sqlite().await;
-    let mine = on_disk(
-        &test.target,
-        &World::new(clock.clone()),
-        Arc::new(Counting::default()),
-    )
-    .await;
+    let mine = on_disk(&test.target, &World::new(clock.clone()), Arc::new(Counting::default())).await;
     let mut holder = Box::pin(async {
         let outcome: Result<()> = db::write!(test.db, async |tx| {
             add(tx, 1, 1).await?;
@@ -254,9 +236,8 @@ async fn another_process_that_writes_for_too_long_is_an_error() {
 #[tokio::test]
 async fn a_full_disk_takes_nothing_of_the_neighbours() {
     let (_folder, db, _) = counted(&World::real(), Counting::default()).await;
-    let small: Result<(i64,)> = db::write!(db, async |tx| {
-        query("PRAGMA max_page_count = 20").fetch_one(tx).await
-    });
+    let small: Result<(i64,)> =
+        db::write!(db, async |tx| { query("PRAGMA max_page_count = 20").fetch_one(tx).await });
     assert_eq!(small.unwrap(), (20,));
     let big = async {
         let outcome: Result<u64> = db::write!(db, async |tx| {
@@ -285,9 +266,7 @@ async fn more_readers_than_connections_take_turns() {
 
 #[tokio::test]
 async fn a_missing_folder_is_a_storage_that_does_not_work() {
-    let target = Target::Sqlite {
-        path: "/nowhere/at/all.db".into(),
-    };
+    let target = Target::Sqlite { path: "/nowhere/at/all.db".into() };
 
     let error = Db::open(&target, &World::real()).await.err().unwrap();
 

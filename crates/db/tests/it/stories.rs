@@ -34,10 +34,7 @@ crate::both_databases!(
 async fn a_change_is_seen_by_its_own_transaction_and_by_the_next(test: TestDb) {
     let seen: Result<Vec<(i64,)>> = db::write!(test.db, async |tx| {
         add(tx, 1, 10).await?;
-        query("UPDATE things SET n = n + 1 WHERE id = $1 RETURNING n")
-            .bind(1i64)
-            .fetch_all(tx)
-            .await
+        query("UPDATE things SET n = n + 1 WHERE id = $1 RETURNING n").bind(1i64).fetch_all(tx).await
     });
 
     assert_eq!(seen.unwrap(), [(11,)]);
@@ -52,10 +49,7 @@ async fn each_of_many_writers_gets_its_own_answer(test: TestDb) {
             let outcome: Result<(i64,)> = db::write!(db, async |tx| {
                 add(tx, id + 1000, 1).await?;
                 add(tx, id, n).await?;
-                query("SELECT n FROM things WHERE id = $1")
-                    .bind(id)
-                    .fetch_one(tx)
-                    .await
+                query("SELECT n FROM things WHERE id = $1").bind(id).fetch_one(tx).await
             });
             (id, outcome)
         })
@@ -67,19 +61,13 @@ async fn each_of_many_writers_gets_its_own_answer(test: TestDb) {
         match answer.unwrap() {
             (id, Ok((n,))) => assert!(id % 7 != 3 && n == id * 2),
             (id, Err(error)) => {
-                assert_eq!(
-                    (id % 7, error.kind, &*error.code),
-                    (3, Kind::Conflict, "constraint_violated")
-                );
+                assert_eq!((id % 7, error.kind, &*error.code), (3, Kind::Conflict, "constraint_violated"));
                 assert!(error.cause.is_some());
             }
         }
     }
     let kept: Vec<i64> = (0..60).filter(|id| id % 7 != 3).collect();
-    let expected = kept
-        .iter()
-        .map(|id| (*id, id * 2))
-        .chain(kept.iter().map(|id| (id + 1000, 1)));
+    let expected = kept.iter().map(|id| (*id, id * 2)).chain(kept.iter().map(|id| (id + 1000, 1)));
     assert_eq!(test.things().await, expected.collect::<Vec<_>>());
 }
 
@@ -101,9 +89,8 @@ async fn parameters_are_bound_by_their_number(test: TestDb) {
             .fetch_one(tx)
             .await
     });
-    let missing: Result<u64> = db::write!(test.db, async |tx| {
-        query("DELETE FROM things WHERE id = $1").execute(tx).await
-    });
+    let missing: Result<u64> =
+        db::write!(test.db, async |tx| { query("DELETE FROM things WHERE id = $1").execute(tx).await });
 
     assert_eq!(row.unwrap(), ("two".into(), "one".into(), "$1 $2".into()));
     assert_eq!(missing.unwrap_err().kind, Kind::Internal);
@@ -111,30 +98,17 @@ async fn parameters_are_bound_by_their_number(test: TestDb) {
 
 async fn every_value_reads_back(test: TestDb) {
     type All = (i64, Option<String>, Option<bool>, Option<Vec<u8>>, Option<Uuid>);
-    let full: All = (
-        i64::MAX,
-        Some("ä\u{1F600}".into()),
-        Some(true),
-        Some(vec![0, 255]),
-        Some(Uuid::from_u128(7)),
-    );
+    let full: All =
+        (i64::MAX, Some("ä\u{1F600}".into()), Some(true), Some(vec![0, 255]), Some(Uuid::from_u128(7)));
     let empty: All = (0, None, None, None, None);
     let insert = "INSERT INTO things (id, n, name, ok, raw, tag) VALUES ($1, $2, $3, $4, $5, $6)";
 
     let found: Result<Vec<All>> = db::write!(test.db, async |tx| {
         for (id, (n, name, ok, raw, tag)) in [full.clone(), empty.clone()].into_iter().enumerate() {
-            let row = query(insert)
-                .bind(id as i64)
-                .bind(n)
-                .bind(name)
-                .bind(ok)
-                .bind(raw)
-                .bind(tag);
+            let row = query(insert).bind(id as i64).bind(n).bind(name).bind(ok).bind(raw).bind(tag);
             assert_eq!(row.execute(tx).await?, 1);
         }
-        query("SELECT n, name, ok, raw, tag FROM things ORDER BY id")
-            .fetch_all(tx)
-            .await
+        query("SELECT n, name, ok, raw, tag FROM things ORDER BY id").fetch_all(tx).await
     });
 
     assert_eq!(found.unwrap(), [full, empty]);
@@ -148,10 +122,7 @@ async fn lists_are_bound(test: TestDb) {
     let found: Result<Lists> = db::read!(test.db, async |tx| {
         let ints = query_for("SELECT value FROM json_each($1)", "SELECT unnest($1::BIGINT[])");
         let strings = query_for("SELECT value FROM json_each($1)", "SELECT unnest($1::TEXT[])");
-        let uuids = query_for(
-            "SELECT unhex(value) FROM json_each($1)",
-            "SELECT unnest($1::UUID[])",
-        );
+        let uuids = query_for("SELECT unhex(value) FROM json_each($1)", "SELECT unnest($1::UUID[])");
         Ok((
             ints.bind(Value::Ints(vec![3, i64::MIN])).fetch_all(tx).await?,
             strings.bind(Value::Texts(texts.clone())).fetch_all(tx).await?,
@@ -167,10 +138,7 @@ async fn lists_are_bound(test: TestDb) {
 
 async fn a_value_of_another_type_is_refused(test: TestDb) {
     let outcome: Result<u64> = db::write!(test.db, async |tx| {
-        query("INSERT INTO things (id, n, raw) VALUES (1, 1, $1)")
-            .bind("text")
-            .execute(tx)
-            .await
+        query("INSERT INTO things (id, n, raw) VALUES (1, 1, $1)").bind("text").execute(tx).await
     });
 
     assert_eq!(outcome.unwrap_err().kind, Kind::Internal);
@@ -178,9 +146,8 @@ async fn a_value_of_another_type_is_refused(test: TestDb) {
 }
 
 async fn a_number_that_is_not_whole_is_to_be_cast(test: TestDb) {
-    let sum: Result<(i64,)> = db::read!(test.db, async |tx| {
-        query("SELECT 1.5 * count(*) FROM things").fetch_one(tx).await
-    });
+    let sum: Result<(i64,)> =
+        db::read!(test.db, async |tx| { query("SELECT 1.5 * count(*) FROM things").fetch_one(tx).await });
     let cast: Result<(i64,)> = db::read!(test.db, async |tx| {
         query("SELECT CAST(SUM(n) AS BIGINT) FROM (SELECT 2 AS n UNION ALL SELECT 3) AS t")
             .fetch_one(tx)
@@ -287,10 +254,7 @@ async fn a_signal_is_raised_by_a_commit_only(test: TestDb) {
 }
 
 async fn a_text_is_checked_without_running(test: TestDb) {
-    test.db
-        .check("INSERT INTO things (id, n) VALUES ($1, $2)")
-        .await
-        .unwrap();
+    test.db.check("INSERT INTO things (id, n) VALUES ($1, $2)").await.unwrap();
     let error = test.db.check("SELECT id FROM nothing").await.unwrap_err();
 
     assert!(error.chain().contains("nothing"), "{}", error.chain());
@@ -315,10 +279,7 @@ async fn after_closing_nothing_is_begun(test: TestDb) {
         Ok(())
     });
 
-    assert_eq!(
-        (&*outcome.unwrap_err().code, runs.into_inner()),
-        ("database_closed", 0)
-    );
+    assert_eq!((&*outcome.unwrap_err().code, runs.into_inner()), ("database_closed", 0));
     assert_eq!(crate::kit::things(&test.again().await).await, [(1, 1)]);
 }
 
@@ -329,12 +290,10 @@ struct Thing {
 db::from_row!(Thing { colour });
 
 async fn a_missing_column_is_named(test: TestDb) {
-    let outcome: Result<Thing> = db::read!(test.db, async |tx| {
-        query("SELECT 'red' AS color").fetch_one(tx).await
-    });
-    let right: Result<Thing> = db::read!(test.db, async |tx| {
-        query("SELECT 'red' AS colour").fetch_one(tx).await
-    });
+    let outcome: Result<Thing> =
+        db::read!(test.db, async |tx| { query("SELECT 'red' AS color").fetch_one(tx).await });
+    let right: Result<Thing> =
+        db::read!(test.db, async |tx| { query("SELECT 'red' AS colour").fetch_one(tx).await });
 
     assert!(outcome.unwrap_err().chain().contains("\"colour\""));
     assert_eq!(right.unwrap().colour, "red");
@@ -346,10 +305,7 @@ async fn text_is_ordered_by_its_bytes(test: TestDb) {
             let insert = query("INSERT INTO things (id, n, name) VALUES ($1, 0, $2)");
             insert.bind(id as i64).bind(name).execute(tx).await?;
         }
-        query("SELECT name FROM things WHERE name > $1 ORDER BY name")
-            .bind("A")
-            .fetch_all(tx)
-            .await
+        query("SELECT name FROM things WHERE name > $1 ORDER BY name").bind("A").fetch_all(tx).await
     });
 
     let names: Vec<String> = names.unwrap().into_iter().map(|row| row.0).collect();

@@ -25,9 +25,7 @@ fn write(api: &Value, schema: &Value, depth: usize, out: &mut String) {
     }
     for (list, between) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " and ")] {
         if let Some(schemas) = schema[list].as_array() {
-            return join(schemas, between, out, |schema, out| {
-                write(api, schema, depth, out)
-            });
+            return join(schemas, between, out, |schema, out| write(api, schema, depth, out));
         }
     }
     if let Some(words) = schema["enum"].as_array() {
@@ -35,9 +33,9 @@ fn write(api: &Value, schema: &Value, depth: usize, out: &mut String) {
     }
     match &schema["type"] {
         // OpenAPI 3.1 writes what may be null as a list of two types.
-        Value::Array(types) => join(types, " or ", out, |kind, out| {
-            write_type(api, (kind, schema), depth, out)
-        }),
+        Value::Array(types) => {
+            join(types, " or ", out, |kind, out| write_type(api, (kind, schema), depth, out))
+        }
         kind => write_type(api, (kind, schema), depth, out),
     }
 }
@@ -65,18 +63,11 @@ fn write_object(api: &Value, schema: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth + 1);
     out.push_str("{\n");
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let optional = if required.iter().any(|required| *required == name) {
-            ""
-        } else {
-            "?"
-        };
+        let optional = if required.iter().any(|required| *required == name) { "" } else { "?" };
         out.push_str(&format!("{indent}\"{name}\"{optional}: "));
         write(api, field, depth + 1, out);
         if let Some(description) = field["description"].as_str() {
-            out.push_str(&format!(
-                "    — {}",
-                description.lines().next().unwrap_or_default()
-            ));
+            out.push_str(&format!("    — {}", description.lines().next().unwrap_or_default()));
         }
         out.push('\n');
     }
@@ -85,12 +76,8 @@ fn write_object(api: &Value, schema: &Value, depth: usize, out: &mut String) {
 }
 
 fn first_example(schema: &Value) -> Option<&Value> {
-    let first = schema["examples"]
-        .as_array()
-        .and_then(|examples| examples.first());
-    first
-        .or_else(|| schema.get("example"))
-        .filter(|example| example.is_string())
+    let first = schema["examples"].as_array().and_then(|examples| examples.first());
+    first.or_else(|| schema.get("example")).filter(|example| example.is_string())
 }
 
 fn join(parts: &[Value], between: &str, out: &mut String, mut write: impl FnMut(&Value, &mut String)) {

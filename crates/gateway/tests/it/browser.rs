@@ -58,10 +58,7 @@ impl Connection {
             Connection::One(_) => path.to_owned(),
             Connection::Two(_) => format!("http://localhost{path}"),
         };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(uri).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -73,11 +70,7 @@ impl Connection {
         let (head, body) = answer.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
-        Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        }
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
     }
 }
 

@@ -62,10 +62,7 @@ impl Shop {
             .route("/panic", get(async || -> &'static str { panic!("oh no") }))
             .route("/hang", get(async || std::future::pending::<()>().await))
             .route("/long", get(async || "long ".repeat(2000)))
-            .route(
-                "/length",
-                axum::routing::post(async |body: String| body.len().to_string()),
-            )
+            .route("/length", axum::routing::post(async |body: String| body.len().to_string()))
             .route(
                 "/held-up",
                 get(async move || {
@@ -87,17 +84,10 @@ impl Shop {
         };
         let routes: Router = gateway::edge(routes, front, &settings, &world).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let browser = Browser {
-            address: listener.local_addr().unwrap(),
-        };
+        let browser = Browser { address: listener.local_addr().unwrap() };
         let stop = CancellationToken::new();
         let ended = tokio::spawn(gateway::serve(listener, routes, stop.clone(), drain));
-        Shop {
-            browser,
-            stop,
-            door,
-            ended,
-        }
+        Shop { browser, stop, door, ended }
     }
 
     async fn close(self) {
@@ -112,20 +102,13 @@ async fn the_greeting_tells_the_databases_time(db: TestDb) {
     let greeting = shop.browser.get("/").await;
 
     let said = greeting.json();
-    assert_eq!(
-        (greeting.status, &said["message"]),
-        (200, &"Hello from Carmel".into())
-    );
+    assert_eq!((greeting.status, &said["message"]), (200, &"Hello from Carmel".into()));
     let time: kernel::Time = said["time"].as_str().unwrap().parse().unwrap();
     assert!(World::real().now().since(time) < Duration::from_secs(60));
     assert_eq!(said["database"], format!("{:?}", db.engine()).to_lowercase());
     assert_eq!(shop.browser.get("/livez").await.status, 200);
     let ready = shop.browser.get("/readyz?verbose").await;
-    assert!(
-        ready.status == 200 && ready.body.contains("orders"),
-        "{}",
-        ready.body
-    );
+    assert!(ready.status == 200 && ready.body.contains("orders"), "{}", ready.body);
     let counted = shop.browser.get("/metrics").await;
     assert!(counted.body.contains("http_request"), "{}", counted.body);
     shop.close().await;
@@ -136,25 +119,13 @@ async fn whatever_goes_wrong_is_a_problem_behind_every_layer(db: TestDb) {
 
     for (answer, status, code) in [
         (shop.browser.get("/nowhere").await, 404, "no_such_route"),
-        (
-            shop.browser.send("DELETE", "/mugs", &[], "").await,
-            405,
-            "method_not_allowed",
-        ),
+        (shop.browser.send("DELETE", "/mugs", &[], "").await, 405, "method_not_allowed"),
         (shop.browser.get("/panic").await, 500, "internal"),
         (shop.browser.get("/hang").await, 504, "request_timed_out"),
-        (
-            shop.browser.send("POST", "/length", &[], &"x".repeat(101)).await,
-            413,
-            "body_too_large",
-        ),
+        (shop.browser.send("POST", "/length", &[], &"x".repeat(101)).await, 413, "body_too_large"),
     ] {
         assert_eq!((answer.status, &answer.json()["code"]), (status, &code.into()));
-        assert_eq!(
-            answer.header("content-type"),
-            "application/problem+json",
-            "{code}"
-        );
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{code}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{code}");
         assert_eq!(answer.header("x-request-id").len(), 32, "{code}");
         if code != "body_too_large" {
@@ -163,15 +134,9 @@ async fn whatever_goes_wrong_is_a_problem_behind_every_layer(db: TestDb) {
         }
         assert!(!answer.body.contains("oh no"));
     }
-    let long = shop
-        .browser
-        .send("GET", "/long", &[("accept-encoding", "gzip")], "")
-        .await;
+    let long = shop.browser.send("GET", "/long", &[("accept-encoding", "gzip")], "").await;
     assert_eq!((long.status, long.header("content-encoding")), (200, "gzip"));
-    let short = shop
-        .browser
-        .send("GET", "/mugs", &[("accept-encoding", "gzip")], "")
-        .await;
+    let short = shop.browser.send("GET", "/mugs", &[("accept-encoding", "gzip")], "").await;
     assert_eq!((short.status, short.header("content-encoding")), (200, ""));
     shop.close().await;
 }
@@ -199,9 +164,7 @@ async fn the_api_is_described_for_machines_and_for_people(db: TestDb) {
 
 async fn a_shop_that_ends_finishes_what_is_under_way(db: TestDb) {
     let shop = Shop::open(&db, Duration::from_secs(10)).await;
-    let silent = tokio::net::TcpStream::connect(shop.browser.address)
-        .await
-        .unwrap();
+    let silent = tokio::net::TcpStream::connect(shop.browser.address).await.unwrap();
     let mut kept = shop.browser.connect().await;
     assert_eq!(kept.get("/mugs").await.status, 200);
     let mut connection = shop.browser.connect_http2().await;
@@ -214,11 +177,7 @@ async fn a_shop_that_ends_finishes_what_is_under_way(db: TestDb) {
     shop.ended.await.unwrap();
 
     assert_eq!((answer.status, answer.body.as_str()), (200, "let through"));
-    assert!(
-        tokio::net::TcpStream::connect(shop.browser.address)
-            .await
-            .is_err()
-    );
+    assert!(tokio::net::TcpStream::connect(shop.browser.address).await.is_err());
     drop(silent);
 }
 
@@ -237,38 +196,17 @@ async fn a_request_that_hangs_is_cut_off_when_the_time_to_drain_is_over(db: Test
 
 async fn pages_of_known_origins_may_call(db: TestDb) {
     let shop = Shop::open(&db, Duration::from_secs(5)).await;
-    let preflight = [
-        ("access-control-request-method", "POST"),
-        ("access-control-request-headers", "idempotency-key"),
-    ];
+    let preflight =
+        [("access-control-request-method", "POST"), ("access-control-request-headers", "idempotency-key")];
     let from = |origin| [&[("origin", origin)], &preflight[..]].concat();
 
-    let known = shop
-        .browser
-        .send("OPTIONS", "/mugs", &from("https://shop.example.com"), "")
-        .await;
-    let unknown = shop
-        .browser
-        .send("OPTIONS", "/mugs", &from("https://eve.example.com"), "")
-        .await;
-    let refused = shop
-        .browser
-        .send("GET", "/nowhere", &[("origin", "https://shop.example.com")], "")
-        .await;
+    let known = shop.browser.send("OPTIONS", "/mugs", &from("https://shop.example.com"), "").await;
+    let unknown = shop.browser.send("OPTIONS", "/mugs", &from("https://eve.example.com"), "").await;
+    let refused = shop.browser.send("GET", "/nowhere", &[("origin", "https://shop.example.com")], "").await;
 
-    assert_eq!(
-        known.header("access-control-allow-origin"),
-        "https://shop.example.com"
-    );
-    assert!(
-        known
-            .header("access-control-allow-headers")
-            .contains("idempotency-key")
-    );
+    assert_eq!(known.header("access-control-allow-origin"), "https://shop.example.com");
+    assert!(known.header("access-control-allow-headers").contains("idempotency-key"));
     assert_eq!(unknown.header("access-control-allow-origin"), "");
-    assert_eq!(
-        refused.header("access-control-allow-origin"),
-        "https://shop.example.com"
-    );
+    assert_eq!(refused.header("access-control-allow-origin"), "https://shop.example.com");
     shop.close().await;
 }

@@ -32,11 +32,7 @@ pub async fn claim_new(
     .bind(expires_at)
     .fetch_all(tx)
     .await?;
-    Ok(rows
-        .into_iter()
-        .filter(|(_, turns)| *turns == 0)
-        .map(|(order, _)| order)
-        .collect())
+    Ok(rows.into_iter().filter(|(_, turns)| *turns == 0).map(|(order, _)| order).collect())
 }
 
 /// Removes the rows of orders that [`claim_new`] made in this transaction.
@@ -117,9 +113,7 @@ pub async fn insert_lines(tx: &mut Tx, lines: &[(OrderId, Line)]) -> Result<()> 
     )
     .bind(ids(lines.iter().map(|(order, _)| order)))
     .bind(texts(lines.iter().map(|(_, line)| &line.sku)))
-    .bind(Value::Ints(
-        lines.iter().map(|(_, line)| line.quantity.into()).collect(),
-    ))
+    .bind(Value::Ints(lines.iter().map(|(_, line)| line.quantity.into()).collect()))
     .execute(tx)
     .await?;
     Ok(())

@@ -134,10 +134,7 @@ pub async fn lines(tx: &mut Tx, order: OrderId) -> Result<Vec<Line>> {
             .bind(order)
             .fetch_all(tx)
             .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(sku, quantity)| Line { sku, quantity })
-        .collect())
+    Ok(rows.into_iter().map(|(sku, quantity)| Line { sku, quantity }).collect())
 }
 
 /// Holds so many of a SKU, if so many are free: the statement decides.

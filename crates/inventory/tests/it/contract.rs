@@ -31,11 +31,7 @@ async fn stock_is_held_sold_and_put_back(db: TestDb) {
         shop.restock(ann).await.unwrap();
 
         assert_eq!(shop.level("mug").await, (5, 0));
-        assert_eq!(
-            shop.levels(&["mug", "hat"]).await.len(),
-            1,
-            "what was never there is left out"
-        );
+        assert_eq!(shop.levels(&["mug", "hat"]).await.len(), 1, "what was never there is left out");
         shop.audit().await;
     }
 }
@@ -46,17 +42,11 @@ async fn all_lines_are_held_or_none(db: TestDb) {
         shop.stock("cup", 1).await;
         shop.stock("mug", 5).await;
 
-        let error = shop
-            .hold(shop.order(), &[("mug", 2), ("cup", 2)])
-            .await
-            .unwrap_err();
+        let error = shop.hold(shop.order(), &[("mug", 2), ("cup", 2)]).await.unwrap_err();
 
         assert_eq!((error.kind, &*error.code), (Kind::Conflict, "out_of_stock"));
         assert!(error.message.contains("cup"), "{error}");
-        assert_eq!(
-            (shop.level("cup").await, shop.level("mug").await),
-            ((1, 0), (5, 0))
-        );
+        assert_eq!((shop.level("cup").await, shop.level("mug").await), ((1, 0), (5, 0)));
         assert_eq!(code(shop.hold(shop.order(), &[("hat", 1)]).await), "out_of_stock");
         shop.audit().await;
     }
@@ -130,20 +120,11 @@ async fn a_step_that_stops_half_way_leaves_nothing(db: TestDb) {
         // The cup of the expired hold could be sold anew, the mug cannot.
         let error = shop.commit(order).await.unwrap_err();
 
-        assert!(
-            error.code == "out_of_stock" && error.message.contains("mug"),
-            "{error}"
-        );
-        assert_eq!(
-            (shop.level("cup").await, shop.level("mug").await),
-            ((5, 0), (5, 5))
-        );
+        assert!(error.code == "out_of_stock" && error.message.contains("mug"), "{error}");
+        assert_eq!((shop.level("cup").await, shop.level("mug").await), ((5, 0), (5, 5)));
         shop.release(others).await.unwrap();
         shop.commit(order).await.unwrap();
-        assert_eq!(
-            (shop.level("cup").await, shop.level("mug").await),
-            ((4, 0), (4, 0))
-        );
+        assert_eq!((shop.level("cup").await, shop.level("mug").await), ((4, 0), (4, 0)));
         shop.audit().await;
     }
 }
@@ -163,13 +144,8 @@ async fn wrong_asks_are_refused_alike(db: TestDb) {
             code(shop.hold(order, &[("mug", 2)]).await),
         ];
 
-        let expected = [
-            "nothing_held",
-            "invalid_request",
-            "invalid_request",
-            "invalid_request",
-            "hold_differs",
-        ];
+        let expected =
+            ["nothing_held", "invalid_request", "invalid_request", "invalid_request", "hold_differs"];
         assert_eq!(refusals, expected, "{way:?}");
         assert_eq!(shop.level("mug").await, (5, 1));
         shop.audit().await;
@@ -178,7 +154,7 @@ async fn wrong_asks_are_refused_alike(db: TestDb) {
 
 async fn what_is_announced_is_what_is_there(db: TestDb) {
     let shop = Shop::start(&db, WAYS[0]).await;
-    let bus = bus::Bus::memory(shop.db.world());
+    let bus = bus::Bus::memory();
     let mut heard = bus.listen();
     shop.stock("mug", 5).await;
     let order = shop.order();

@@ -55,11 +55,7 @@ async fn an_expired_hold_can_be_held_or_sold_again(db: TestDb) {
     }
     shop.clock.forward(HOLD_FOR);
     assert_eq!(shop.inventory.give_back_expired().await.unwrap(), 3);
-    assert_eq!(
-        shop.inventory.give_back_expired().await.unwrap(),
-        0,
-        "the second sweep finds nothing"
-    );
+    assert_eq!(shop.inventory.give_back_expired().await.unwrap(), 0, "the second sweep finds nothing");
 
     let again = shop.hold(held, &[("mug", 1)]).await.unwrap();
     shop.commit(sold).await.unwrap();
@@ -97,21 +93,12 @@ async fn many_expired_holds_are_given_back_by_two_sweeps_at_once(db: TestDb) {
     shop.clock.forward(HOLD_FOR);
 
     let selling = futures::future::join_all(orders[..30].iter().map(|order| shop.commit(*order)));
-    let (first, second, sold) = tokio::join!(
-        shop.inventory.give_back_expired(),
-        shop.inventory.give_back_expired(),
-        selling
-    );
+    let (first, second, sold) =
+        tokio::join!(shop.inventory.give_back_expired(), shop.inventory.give_back_expired(), selling);
 
-    assert!(
-        sold.iter().all(Result::is_ok),
-        "there is enough for those who sell what expired at this moment"
-    );
+    assert!(sold.iter().all(Result::is_ok), "there is enough for those who sell what expired at this moment");
     assert!(first.unwrap() + second.unwrap() >= 90);
     shop.inventory.give_back_expired().await.unwrap();
-    assert_eq!(
-        (shop.level("cup").await, shop.level("mug").await),
-        ((90, 0), (90, 0))
-    );
+    assert_eq!((shop.level("cup").await, shop.level("mug").await), ((90, 0), (90, 0)));
     shop.audit().await;
 }

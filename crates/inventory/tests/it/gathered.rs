@@ -18,14 +18,9 @@ impl Dice {
 }
 
 async fn gathered_holds_agree_with_single_ones(db: TestDb) {
-    let settings = |gather_most| Settings {
-        gather_most,
-        hold_for: HOLD_FOR,
-    };
-    let (one_by_one, gathered) = (
-        Shop::with(&db, Way::Here, settings(1)).await,
-        Shop::with(&db, Way::Here, settings(64)).await,
-    );
+    let settings = |gather_most| Settings { gather_most, hold_for: HOLD_FOR };
+    let (one_by_one, gathered) =
+        (Shop::with(&db, Way::Here, settings(1)).await, Shop::with(&db, Way::Here, settings(64)).await);
     let mut dice = Dice(4711);
     let skus = ["cup", "hat", "mug", "pin"];
     for sku in skus {
@@ -40,10 +35,8 @@ async fn gathered_holds_agree_with_single_ones(db: TestDb) {
         for _ in 0..16 {
             let order = orders[usize::try_from(dice.below(20)).unwrap()];
             let first = usize::try_from(dice.below(4)).unwrap();
-            let lines: Vec<_> = skus[first..]
-                .iter()
-                .map(|sku| (*sku, 1 + u32::try_from(dice.below(3)).unwrap()))
-                .collect();
+            let lines: Vec<_> =
+                skus[first..].iter().map(|sku| (*sku, 1 + u32::try_from(dice.below(3)).unwrap())).collect();
             asks.push((order, lines));
         }
         let mut singly = Vec::new();
@@ -57,24 +50,13 @@ async fn gathered_holds_agree_with_single_ones(db: TestDb) {
             };
             Lines::new(lines.iter().map(line).collect()).unwrap()
         };
-        let together = asks
-            .iter()
-            .map(|(order, lines)| (*order, wanted(lines)))
-            .collect();
-        let together = hold_all_for_tests(&gathered.db, together, HOLD_FOR)
-            .await
-            .unwrap();
-        let together: Vec<_> = together
-            .into_iter()
-            .map(|outcome| outcome.map(drop).map_err(kernel::Error::from))
-            .collect();
+        let together = asks.iter().map(|(order, lines)| (*order, wanted(lines))).collect();
+        let together = hold_all_for_tests(&gathered.db, together, HOLD_FOR).await.unwrap();
+        let together: Vec<_> =
+            together.into_iter().map(|outcome| outcome.map(drop).map_err(kernel::Error::from)).collect();
 
         assert_eq!(singly, together, "batch {batch}");
-        assert_eq!(
-            one_by_one.levels(&skus).await,
-            gathered.levels(&skus).await,
-            "batch {batch}"
-        );
+        assert_eq!(one_by_one.levels(&skus).await, gathered.levels(&skus).await, "batch {batch}");
         if batch % 3 == 2 {
             let order = orders[usize::try_from(dice.below(20)).unwrap()];
             one_by_one.release(order).await.unwrap();

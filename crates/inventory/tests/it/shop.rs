@@ -31,27 +31,14 @@ pub struct Shop {
 
 impl Shop {
     pub async fn start(tests: &TestDb, way: Way) -> Shop {
-        Shop::with(
-            tests,
-            way,
-            Settings {
-                hold_for: HOLD_FOR,
-                ..Settings::default()
-            },
-        )
-        .await
+        Shop::with(tests, way, Settings { hold_for: HOLD_FOR, ..Settings::default() }).await
     }
 
     pub async fn with(tests: &TestDb, way: Way, settings: Settings) -> Shop {
         let clock = Clock::new();
         let name = format!("inventory_{way:?}_{}", settings.gather_most).to_lowercase();
-        let db = tests
-            .open_in(&clock.world(), &name, &inventory::migrations())
-            .await;
-        let inventory = Inventory::new(Needs {
-            db: db.clone(),
-            settings,
-        });
+        let db = tests.open_in(&clock.world(), &name, &inventory::migrations()).await;
+        let inventory = Inventory::new(Needs { db: db.clone(), settings });
         let asked: Arc<dyn contracts::inventory::Inventory> = match way {
             Way::Here => Arc::new(inventory.clone()),
             Way::OverHttp => {
@@ -62,12 +49,7 @@ impl Shop {
                 Arc::new(InventoryClient(rpc::Channel::new(World::real(), vec![address])))
             }
         };
-        Shop {
-            db,
-            clock,
-            inventory,
-            asked,
-        }
+        Shop { db, clock, inventory, asked }
     }
 
     pub fn order(&self) -> OrderId {
@@ -75,23 +57,12 @@ impl Shop {
     }
 
     pub async fn stock(&self, sku: &str, quantity: i64) {
-        self.inventory
-            .receive(&[(sku.parse().unwrap(), quantity)], "for the test")
-            .await
-            .unwrap();
+        self.inventory.receive(&[(sku.parse().unwrap(), quantity)], "for the test").await.unwrap();
     }
 
     pub async fn hold(&self, order: OrderId, lines: &[(&str, u32)]) -> Result<Held> {
-        let line = |(sku, quantity): &(&str, u32)| Line {
-            sku: sku.parse().unwrap(),
-            quantity: *quantity,
-        };
-        self.asked
-            .hold(Hold {
-                order,
-                lines: lines.iter().map(line).collect(),
-            })
-            .await
+        let line = |(sku, quantity): &(&str, u32)| Line { sku: sku.parse().unwrap(), quantity: *quantity };
+        self.asked.hold(Hold { order, lines: lines.iter().map(line).collect() }).await
     }
 
     pub async fn release(&self, order: OrderId) -> Result<()> {
@@ -120,7 +91,7 @@ impl Shop {
     /// Every invariant, and that nothing is left over.
     pub async fn audit(&self) {
         assert_eq!(inventory::audit(&self.db).await.unwrap(), Vec::<String>::new());
-        let bus = bus::Bus::memory(self.db.world());
+        let bus = bus::Bus::memory();
         while bus.relay_once("inventory", &self.db).await.unwrap() > 0 {}
         let left: Result<(i64, i64)> = db::read!(self.db, async |tx| {
             Ok((bus::outbox::pending(tx).await?, jobs::pending(tx).await?))

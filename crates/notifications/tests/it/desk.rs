@@ -60,11 +60,7 @@ impl Users for Shop {
     }
 
     async fn user(&self, ask: GetUser) -> Result<User> {
-        Ok(User {
-            id: ask.id,
-            name: "Ann".into(),
-            email: "ann@example.com".parse().unwrap(),
-        })
+        Ok(User { id: ask.id, name: "Ann".into(), email: "ann@example.com".parse().unwrap() })
     }
 }
 
@@ -88,32 +84,15 @@ impl Desk {
         let clock = Clock::new();
         let world = clock.world();
         let folder = db.folder().join("mail");
-        let db = db
-            .open_in(&world, "notifications", &notifications::migrations())
-            .await;
-        let shop = Arc::new(Shop {
-            order: OrderId::new(&world),
-            customer: UserId::new(&world),
-        });
+        let db = db.open_in(&world, "notifications", &notifications::migrations()).await;
+        let shop = Arc::new(Shop { order: OrderId::new(&world), customer: UserId::new(&world) });
         let settings = Settings {
             smtp_url: server.map(smtp::Server::url),
             folder: folder.clone(),
             ..Settings::default()
         };
-        let needs = Needs {
-            db: db.clone(),
-            orders: shop.clone(),
-            users: shop.clone(),
-            settings,
-        };
-        Desk {
-            service: Notifications::new(needs).unwrap(),
-            db,
-            clock,
-            world,
-            shop,
-            folder,
-        }
+        let needs = Needs { db: db.clone(), orders: shop.clone(), users: shop.clone(), settings };
+        Desk { service: Notifications::new(needs).unwrap(), db, clock, world, shop, folder }
     }
 
     pub fn event(&self, state: OrderState) -> Envelope {
@@ -144,7 +123,7 @@ impl Desk {
         let event: OrderEvent = self.event(OrderState::Refunded).payload().unwrap();
         let saved: Result<EventId> = db::write!(orders, async |tx| { bus::outbox::add(tx, &event).await });
         saved.unwrap();
-        let bus = bus::Bus::memory(&self.world);
+        let bus = bus::Bus::memory();
         notifications::consumers(&self.service).into_iter().for_each(|consumer| bus.subscribe(consumer));
         bus.relay_once("orders", &orders).await.unwrap()
     }
@@ -152,9 +131,7 @@ impl Desk {
     /// Takes effect without the inbox, which would spare the second time.
     pub async fn hear(&self, event: &Envelope) {
         let consumers = notifications::consumers(&self.service);
-        let consumer = consumers
-            .iter()
-            .find(|consumer| consumer.topics().contains(&event.topic.as_str()));
+        let consumer = consumers.iter().find(|consumer| consumer.topics().contains(&event.topic.as_str()));
         let consumer = consumer.expect("somebody hears it");
         let heard: Result<()> = db::write!(self.db, async |tx| { consumer.hear(tx, event).await });
         heard.unwrap();
@@ -171,10 +148,7 @@ impl Desk {
 
     pub async fn nothing_is_left_over(&self) {
         assert_eq!(self.pending().await, 0);
-        assert_eq!(
-            notifications::audit(&self.db).await.unwrap(),
-            Vec::<String>::new()
-        );
+        assert_eq!(notifications::audit(&self.db).await.unwrap(), Vec::<String>::new());
         assert_eq!(jobs::audit(&self.db).await.unwrap(), Vec::<String>::new());
     }
 
@@ -183,10 +157,7 @@ impl Desk {
         self.hear(&self.event(OrderState::Shipped)).await;
         self.run_due().await;
         assert_eq!(server.mails().len(), before + 1);
-        assert_eq!(
-            server.mails()[before].subject,
-            "Your order C-7F3K9Q2M is on its way"
-        );
+        assert_eq!(server.mails()[before].subject, "Your order C-7F3K9Q2M is on its way");
     }
 
     /// As if the process had died between the sending and the noting of it.
@@ -203,9 +174,7 @@ impl Desk {
     pub async fn deliver_again(&self) {
         let again: Result<()> = db::write!(self.db, async |tx| {
             let (message,): (MessageId,) =
-                db::query("SELECT id FROM messages WHERE state = 'queued' LIMIT 1")
-                    .fetch_one(tx)
-                    .await?;
+                db::query("SELECT id FROM messages WHERE state = 'queued' LIMIT 1").fetch_one(tx).await?;
             let job: JobId = jobs::add(tx, &Deliver { message }).await?;
             db::query("UPDATE messages SET job_id = $2 WHERE id = $1")
                 .bind(message)
@@ -218,16 +187,10 @@ impl Desk {
     }
 
     pub fn folder_mails(&self) -> Vec<(String, String)> {
-        let files = std::fs::read_dir(&self.folder)
-            .into_iter()
-            .flatten()
-            .map(|file| file.unwrap());
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().map(|file| file.unwrap());
         files
             .map(|file| {
-                (
-                    file.file_name().into_string().unwrap(),
-                    std::fs::read_to_string(file.path()).unwrap(),
-                )
+                (file.file_name().into_string().unwrap(), std::fs::read_to_string(file.path()).unwrap())
             })
             .collect()
     }
@@ -237,27 +200,17 @@ impl Desk {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        self.send(request.body(Body::from(body.to_owned())).unwrap(), role)
-            .await
+        self.send(request.body(Body::from(body.to_owned())).unwrap(), role).await
     }
 
     pub async fn get(&self, path: &str, role: Role) -> Reply {
-        self.send(Request::get(path).body(Body::empty()).unwrap(), role)
-            .await
+        self.send(Request::get(path).body(Body::empty()).unwrap(), role).await
     }
 
     async fn send(&self, request: Request<Body>, role: Role) -> Reply {
         // Staff is the same person each time, a customer always another one.
-        let id = if role == Role::Customer {
-            UserId::new(&self.world)
-        } else {
-            self.shop.customer
-        };
-        let caller = Caller {
-            id,
-            role,
-            session: SessionId::from_uuid(id.uuid()),
-        };
+        let id = if role == Role::Customer { UserId::new(&self.world) } else { self.shop.customer };
+        let caller = Caller { id, role, session: SessionId::from_uuid(id.uuid()) };
         let verifier = web::auth::Verifier::new(self.world.clone(), Arc::new(NoKeys));
         let routes = Router::from(notifications::routes(self.service.clone()));
         let routes = web::service_layers(routes, &verifier).layer(Extension(caller));
@@ -265,11 +218,7 @@ impl Desk {
         let status = response.status();
         let replayed = response.headers().contains_key("idempotent-replayed");
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        Reply {
-            status,
-            replayed,
-            body: serde_json::from_slice(&body).unwrap_or_default(),
-        }
+        Reply { status, replayed, body: serde_json::from_slice(&body).unwrap_or_default() }
     }
 }
 

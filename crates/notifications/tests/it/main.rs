@@ -40,14 +40,8 @@ async fn a_customer_is_told_once_however_often_the_news_is_heard(db: TestDb) {
     assert_eq!(mails[0].receivers, ["ann@example.com"]);
     assert_eq!(mails[0].subject, "Your order C-7F3K9Q2M is confirmed");
     let (text, html) = (mails[0].text.as_ref().unwrap(), mails[0].html.as_ref().unwrap());
-    assert!(
-        text.contains("2 × <Blue> mug & co, 12.00 EUR each: 24.00 EUR"),
-        "{text}"
-    );
-    assert!(
-        html.contains("2 × &lt;Blue&gt; mug &amp; co") && !html.contains("<Blue>"),
-        "{html}"
-    );
+    assert!(text.contains("2 × <Blue> mug & co, 12.00 EUR each: 24.00 EUR"), "{text}");
+    assert!(html.contains("2 × &lt;Blue&gt; mug &amp; co") && !html.contains("<Blue>"), "{html}");
     desk.shipped_is_another_mail(&server).await;
     desk.nothing_is_left_over().await;
 }
@@ -83,13 +77,7 @@ async fn a_mail_waits_for_a_mail_server_that_is_away(db: TestDb) {
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0].subject, "Your order C-7F3K9Q2M was cancelled");
-    assert!(
-        mails[0]
-            .text
-            .as_ref()
-            .unwrap()
-            .contains("something you ordered is sold out")
-    );
+    assert!(mails[0].text.as_ref().unwrap().contains("something you ordered is sold out"));
     desk.nothing_is_left_over().await;
 }
 
@@ -107,11 +95,7 @@ async fn a_mail_that_was_sent_and_not_noted_comes_again_under_the_same_id(db: Te
     let mails = server.mails();
     assert_eq!(mails.len(), 2);
     assert_eq!(mails[0].message_id, mails[1].message_id);
-    assert!(
-        mails[0].message_id.starts_with("<msg_"),
-        "{}",
-        mails[0].message_id
-    );
+    assert!(mails[0].message_id.starts_with("<msg_"), "{}", mails[0].message_id);
     desk.nothing_is_left_over().await;
 }
 
@@ -126,16 +110,8 @@ async fn mails_go_into_the_folder_when_there_is_no_mail_server(db: TestDb) {
     desk.run_due().await;
 
     assert_eq!(first.len(), 1);
-    assert!(
-        first[0].1.contains("Subject: Your order C-7F3K9Q2M is confirmed"),
-        "{}",
-        first[0].1
-    );
-    assert!(
-        first[0].0.starts_with("msg_") && first[0].0.ends_with(".eml"),
-        "{}",
-        first[0].0
-    );
+    assert!(first[0].1.contains("Subject: Your order C-7F3K9Q2M is confirmed"), "{}", first[0].1);
+    assert!(first[0].0.starts_with("msg_") && first[0].0.ends_with(".eml"), "{}", first[0].0);
     assert_eq!(desk.folder_mails().len(), 1, "a repeat is the same file");
     desk.nothing_is_left_over().await;
 }
@@ -147,30 +123,17 @@ async fn staff_sends_a_mail_once_per_key(db: TestDb) {
 
     let first = desk.post("/send-email", Role::Staff, Some("one"), body).await;
     let second = desk.post("/send-email", Role::Staff, Some("one"), body).await;
-    let other = desk
-        .post(
-            "/send-email",
-            Role::Staff,
-            Some("one"),
-            &body.replace("Bob", "Rob"),
-        )
-        .await;
+    let other = desk.post("/send-email", Role::Staff, Some("one"), &body.replace("Bob", "Rob")).await;
     desk.run_due().await;
 
-    assert_eq!(
-        (first.status, second.status),
-        (StatusCode::ACCEPTED, StatusCode::ACCEPTED)
-    );
+    assert_eq!((first.status, second.status), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
     assert_eq!((first.replayed, second.replayed), (false, true));
     assert_eq!(first.body["jobId"], second.body["jobId"]);
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
     assert_eq!(
-        (
-            mails[0].subject.as_str(),
-            mails[0].text.as_deref().map(str::trim_end)
-        ),
+        (mails[0].subject.as_str(), mails[0].text.as_deref().map(str::trim_end)),
         ("Grüße", Some("Hello Bob"))
     );
     let path = format!("/jobs/{}", first.body["jobId"].as_str().unwrap());
@@ -198,18 +161,9 @@ async fn nothing_in_a_mail_begins_another_header(db: TestDb) {
     let desk = Desk::open(&db, None).await;
 
     for (body, pointer) in [
-        (
-            r#"{"to": "bob@example.com", "subject": "Hi\r\nBcc: eve@example.com"}"#,
-            "/subject",
-        ),
-        (
-            r#"{"to": "bob@example.com", "subject": "Hi\nBcc: eve@example.com"}"#,
-            "/subject",
-        ),
-        (
-            r#"{"to": "bob@example.com\r\nBcc: eve@example.com", "subject": "Hi"}"#,
-            "/to",
-        ),
+        (r#"{"to": "bob@example.com", "subject": "Hi\r\nBcc: eve@example.com"}"#, "/subject"),
+        (r#"{"to": "bob@example.com", "subject": "Hi\nBcc: eve@example.com"}"#, "/subject"),
+        (r#"{"to": "bob@example.com\r\nBcc: eve@example.com", "subject": "Hi"}"#, "/to"),
     ] {
         let refused = desk.post("/send-email", Role::Staff, None, body).await;
 

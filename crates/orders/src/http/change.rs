@@ -33,16 +33,12 @@ pub async fn cancel(
     if_match: IfMatch,
 ) -> Result<Response> {
     let actor = actor(caller);
-    let answer = orders
-        .change(id, actor, Decision::Cancel, (key.0, if_match))
-        .await?;
+    let answer = orders.change(id, actor, Decision::Cancel, (key.0, if_match)).await?;
     let view = |details| match actor {
         Actor::Customer(_) => OrderView::for_customer(details),
         Actor::Staff(_) => OrderView::for_staff(details),
     };
-    Ok(answer
-        .map(|details| view(details).versioned())
-        .reply_as(StatusCode::ACCEPTED))
+    Ok(answer.map(|details| view(details).versioned()).reply_as(StatusCode::ACCEPTED))
 }
 
 /// What somebody found who looked at an order.
@@ -89,14 +85,7 @@ pub async fn review(
         ReviewDecision::Approve => Decision::Approve,
         ReviewDecision::Deny => Decision::Deny,
     };
-    by_staff(
-        orders,
-        (id, staff),
-        decision,
-        (key, if_match),
-        StatusCode::ACCEPTED,
-    )
-    .await
+    by_staff(orders, (id, staff), decision, (key, if_match), StatusCode::ACCEPTED).await
 }
 
 /// How an order travels.
@@ -133,9 +122,7 @@ pub async fn ship(
     Json(Ship { carrier, tracking }): Json<Ship>,
 ) -> Result<Response> {
     for (pointer, text) in [("/carrier", &carrier), ("/tracking", &tracking)] {
-        if text
-            .as_ref()
-            .is_some_and(|text| text.chars().count() > 200 || text.chars().any(char::is_control))
+        if text.as_ref().is_some_and(|text| text.chars().count() > 200 || text.chars().any(char::is_control))
         {
             return Err(Error::invalid_field(pointer, "this is at most 200 characters on one line").into());
         }
@@ -163,14 +150,7 @@ pub async fn deliver(
     key: MaybeIdempotencyKey,
     if_match: IfMatch,
 ) -> Result<Response> {
-    by_staff(
-        orders,
-        (id, staff),
-        Decision::Deliver,
-        (key, if_match),
-        StatusCode::OK,
-    )
-    .await
+    by_staff(orders, (id, staff), Decision::Deliver, (key, if_match), StatusCode::OK).await
 }
 
 /// `POST /orders/{id}/refund` gives the whole money of a confirmed, shipped or
@@ -194,14 +174,7 @@ pub async fn refund(
     key: MaybeIdempotencyKey,
     if_match: IfMatch,
 ) -> Result<Response> {
-    by_staff(
-        orders,
-        (id, staff),
-        Decision::Refund,
-        (key, if_match),
-        StatusCode::ACCEPTED,
-    )
-    .await
+    by_staff(orders, (id, staff), Decision::Refund, (key, if_match), StatusCode::ACCEPTED).await
 }
 
 async fn by_staff(
@@ -211,10 +184,6 @@ async fn by_staff(
     (key, if_match): (MaybeIdempotencyKey, IfMatch),
     status: StatusCode,
 ) -> Result<Response> {
-    let answer = orders
-        .change(id, Actor::Staff(staff.id), decision, (key.0, if_match))
-        .await?;
-    Ok(answer
-        .map(|details| OrderView::for_staff(details).versioned())
-        .reply_as(status))
+    let answer = orders.change(id, Actor::Staff(staff.id), decision, (key.0, if_match)).await?;
+    Ok(answer.map(|details| OrderView::for_staff(details).versioned()).reply_as(status))
 }

@@ -109,20 +109,9 @@ pub struct EntryView {
 impl OrderView {
     /// With what only staff may see.
     pub fn for_staff(details: Details) -> OrderView {
-        let Details {
-            order,
-            lines,
-            steps,
-            history,
-        } = details;
-        let Order {
-            carrier, tracking, ..
-        } = order;
-        let shipment = order.shipped_at.map(|shipped_at| ShipmentView {
-            carrier,
-            tracking,
-            shipped_at,
-        });
+        let Details { order, lines, steps, history } = details;
+        let Order { carrier, tracking, .. } = order;
+        let shipment = order.shipped_at.map(|shipped_at| ShipmentView { carrier, tracking, shipped_at });
         OrderView {
             id: order.id,
             number: order.number,
@@ -159,43 +148,15 @@ impl OrderView {
 
 impl From<Attempt> for StepView {
     fn from(attempt: Attempt) -> StepView {
-        let Attempt {
-            step,
-            attempt,
-            state,
-            started_at,
-            ended_at,
-            error,
-            detail,
-        } = attempt;
-        StepView {
-            step,
-            attempt,
-            state,
-            started_at,
-            ended_at,
-            error,
-            detail,
-        }
+        let Attempt { step, attempt, state, started_at, ended_at, error, detail } = attempt;
+        StepView { step, attempt, state, started_at, ended_at, error, detail }
     }
 }
 
 impl From<Entry> for EntryView {
     fn from(entry: Entry) -> EntryView {
-        let Entry {
-            version,
-            state,
-            reason,
-            actor,
-            at,
-        } = entry;
-        EntryView {
-            state,
-            reason,
-            at,
-            version,
-            actor,
-        }
+        let Entry { version, state, reason, actor, at } = entry;
+        EntryView { state, reason, at, version, actor }
     }
 }
 
@@ -230,28 +191,7 @@ pub struct OrderSummary {
 
 impl From<Order> for OrderSummary {
     fn from(order: Order) -> OrderSummary {
-        let Order {
-            id,
-            number,
-            customer,
-            state,
-            reason,
-            total,
-            version,
-            placed_at,
-            updated_at,
-            ..
-        } = order;
-        OrderSummary {
-            id,
-            number,
-            customer,
-            state,
-            reason,
-            total,
-            version,
-            placed_at,
-            updated_at,
-        }
+        let Order { id, number, customer, state, reason, total, version, placed_at, updated_at, .. } = order;
+        OrderSummary { id, number, customer, state, reason, total, version, placed_at, updated_at }
     }
 }

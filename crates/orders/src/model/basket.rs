@@ -90,11 +90,7 @@ impl Basket {
             let before = known.map_or(0, |known| merged[known].quantity);
             let sum = u64::from(before) + u64::from(quantity);
             if quantity == 0 || sum > u64::from(MOST_PIECES) {
-                return Err(PlaceError::Quantity {
-                    sku,
-                    quantity: sum,
-                    line: at,
-                });
+                return Err(PlaceError::Quantity { sku, quantity: sum, line: at });
             }
             match known {
                 Some(known) => merged[known].quantity += quantity,
@@ -177,10 +173,8 @@ impl Address {
             ));
         }
         if self.country.len() != 2 || !self.country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            let message = format!(
-                "a country is two capital letters of ISO 3166-1, such as DE, not {:?}",
-                self.country
-            );
+            let message =
+                format!("a country is two capital letters of ISO 3166-1, such as DE, not {:?}", self.country);
             return Err(Error::invalid_field("/address/country", message));
         }
         Ok(())
@@ -197,10 +191,7 @@ mod tests {
     use kernel::{Currency, ProductId, World};
 
     fn line(sku: &str, quantity: u32) -> Line {
-        Line {
-            sku: sku.parse().unwrap(),
-            quantity,
-        }
+        Line { sku: sku.parse().unwrap(), quantity }
     }
 
     fn priced(sku: &str, amount: i64, currency: &str) -> Priced {
@@ -215,9 +206,7 @@ mod tests {
     #[test]
     fn a_basket_is_checked() {
         let code = |lines| {
-            Basket::new(lines)
-                .map(|_| "fine".to_owned())
-                .unwrap_or_else(|error| format!("{error:?}"))
+            Basket::new(lines).map(|_| "fine".to_owned()).unwrap_or_else(|error| format!("{error:?}"))
         };
         for (lines, outcome) in [
             (vec![], "EmptyBasket"),
@@ -227,10 +216,7 @@ mod tests {
             (vec![line("mug", 10_001)], "Quantity"),
             (vec![line("mug", 9_999), line("mug", 2)], "Quantity"),
             (vec![line("mug", u32::MAX), line("mug", u32::MAX)], "Quantity"),
-            (
-                (0..101).map(|n| line(&format!("mug-{n}"), 1)).collect(),
-                "TooManyLines",
-            ),
+            ((0..101).map(|n| line(&format!("mug-{n}"), 1)).collect(), "TooManyLines"),
         ] {
             assert!(code(lines.clone()).starts_with(outcome), "{lines:?} {outcome}");
         }
@@ -239,15 +225,10 @@ mod tests {
     #[test]
     fn lines_of_one_sku_become_one_and_are_added_up() {
         let basket = Basket::new(vec![line("mug", 1), line("cup", 2), line("mug", 3)]).unwrap();
-        let (lines, total) = basket
-            .priced(&[priced("cup", 5, "EUR"), priced("mug", 100, "EUR")])
-            .unwrap();
+        let (lines, total) = basket.priced(&[priced("cup", 5, "EUR"), priced("mug", 100, "EUR")]).unwrap();
 
         assert_eq!(
-            lines
-                .iter()
-                .map(|line| (line.sku.as_str(), line.quantity))
-                .collect::<Vec<_>>(),
+            lines.iter().map(|line| (line.sku.as_str(), line.quantity)).collect::<Vec<_>>(),
             [("mug", 4), ("cup", 2)]
         );
         assert_eq!(total, Money::new(410, Currency::EUR));
@@ -259,13 +240,9 @@ mod tests {
 
         let not_sold = basket.priced(&[priced("mug", 1, "EUR")]).unwrap_err();
         assert_eq!(not_sold.to_string(), "cup is not for sale");
-        let mixed = basket
-            .priced(&[priced("mug", 1, "EUR"), priced("cup", 1, "USD")])
-            .unwrap_err();
+        let mixed = basket.priced(&[priced("mug", 1, "EUR"), priced("cup", 1, "USD")]).unwrap_err();
         assert!(matches!(mixed, PlaceError::MixedCurrencies(..)));
-        let large = basket
-            .priced(&[priced("mug", i64::MAX, "EUR"), priced("cup", 1, "EUR")])
-            .unwrap_err();
+        let large = basket.priced(&[priced("mug", i64::MAX, "EUR"), priced("cup", 1, "EUR")]).unwrap_err();
         assert!(matches!(large, PlaceError::TotalTooLarge));
     }
 
@@ -281,41 +258,11 @@ mod tests {
         };
         assert!(good.check().is_ok());
         for (bad, pointer) in [
-            (
-                Address {
-                    name: " ".into(),
-                    ..good.clone()
-                },
-                "/address/name",
-            ),
-            (
-                Address {
-                    line1: "a\nb".into(),
-                    ..good.clone()
-                },
-                "/address/line1",
-            ),
-            (
-                Address {
-                    line2: Some("x".repeat(201)),
-                    ..good.clone()
-                },
-                "/address/line2",
-            ),
-            (
-                Address {
-                    postal_code: "1".repeat(21),
-                    ..good.clone()
-                },
-                "/address/postal_code",
-            ),
-            (
-                Address {
-                    country: "de".into(),
-                    ..good.clone()
-                },
-                "/address/country",
-            ),
+            (Address { name: " ".into(), ..good.clone() }, "/address/name"),
+            (Address { line1: "a\nb".into(), ..good.clone() }, "/address/line1"),
+            (Address { line2: Some("x".repeat(201)), ..good.clone() }, "/address/line2"),
+            (Address { postal_code: "1".repeat(21), ..good.clone() }, "/address/postal_code"),
+            (Address { country: "de".into(), ..good.clone() }, "/address/country"),
         ] {
             assert_eq!(bad.check().unwrap_err().fields[0].pointer, pointer);
         }

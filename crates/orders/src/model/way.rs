@@ -82,23 +82,12 @@ pub struct Attempt {
     pub detail: Option<String>,
 }
 
-db::from_row!(Attempt {
-    step,
-    attempt,
-    state,
-    started_at,
-    ended_at,
-    error,
-    detail
-});
+db::from_row!(Attempt { step, attempt, state, started_at, ended_at, error, detail });
 
 impl Attempt {
     /// It was begun and, for all we know, may have had its effect.
     pub fn may_have_happened(&self) -> bool {
-        matches!(
-            self.state,
-            StepState::Started | StepState::Done | StepState::Failed
-        )
+        matches!(self.state, StepState::Started | StepState::Done | StepState::Failed)
     }
 
     /// The step whose effect this attempt has undone.
@@ -134,7 +123,7 @@ pub enum Next {
 pub struct Standing {
     /// Where it stands.
     pub state: OrderState,
-    /// A person approved it in review: it is not screened a second time.
+    /// A person approved it in review: it goes on from there.
     pub approved: bool,
     /// It left the house: what was sold stays sold.
     pub shipped: bool,
@@ -184,15 +173,8 @@ impl Standing {
     pub fn begin(&mut self, step: Step, now: Time) -> Attempt {
         let attempt = self.latest(step).map_or(0, |latest| latest.attempt) + 1;
         let state = StepState::Started;
-        let begun = Attempt {
-            step,
-            attempt,
-            state,
-            started_at: now,
-            ended_at: None,
-            error: None,
-            detail: None,
-        };
+        let begun =
+            Attempt { step, attempt, state, started_at: now, ended_at: None, error: None, detail: None };
         self.steps.push(begun.clone());
         begun
     }
@@ -214,18 +196,13 @@ impl Standing {
     }
 
     fn screened(&self) -> bool {
-        self.approved
-            || self
-                .latest(Step::Screen)
-                .is_some_and(|screen| screen.state == StepState::Done)
+        self.latest(Step::Screen).is_some_and(|screen| screen.state == StepState::Done)
     }
 
     /// Marks a step as undone. Returns where the order goes when it was the last.
     fn undid(&mut self, step: Step) -> Option<OrderState> {
-        for attempt in self
-            .steps
-            .iter_mut()
-            .filter(|attempt| attempt.step == step && attempt.may_have_happened())
+        for attempt in
+            self.steps.iter_mut().filter(|attempt| attempt.step == step && attempt.may_have_happened())
         {
             attempt.state = StepState::Undone;
         }
@@ -244,15 +221,9 @@ impl Standing {
             _ => true,
         };
         let undone = |step: Step| {
-            !self
-                .steps
-                .iter()
-                .any(|attempt| attempt.step == step && attempt.may_have_happened())
+            !self.steps.iter().any(|attempt| attempt.step == step && attempt.may_have_happened())
         };
-        UNDO.iter()
-            .rev()
-            .find(|(step, _)| given_back(*step) && !undone(*step))
-            .map(|(_, undo)| *undo)
+        UNDO.iter().rev().find(|(step, _)| given_back(*step) && !undone(*step)).map(|(_, undo)| *undo)
     }
 
     fn anything_to_undo(&self) -> bool {
@@ -291,35 +262,17 @@ mod tests {
 
     fn attempt(step: Step, state: StepState) -> Attempt {
         let started_at = Time::default();
-        Attempt {
-            step,
-            attempt: 1,
-            state,
-            started_at,
-            ended_at: None,
-            error: None,
-            detail: None,
-        }
+        Attempt { step, attempt: 1, state, started_at, ended_at: None, error: None, detail: None }
     }
 
     fn standing(state: OrderState, steps: &[(Step, StepState)]) -> Standing {
         let steps = steps.iter().map(|(step, state)| attempt(*step, *state)).collect();
-        Standing {
-            state,
-            approved: false,
-            shipped: false,
-            steps,
-        }
+        Standing { state, approved: false, shipped: false, steps }
     }
 
     const D: StepState = StepState::Done;
-    const ALL_DONE: &[(Step, StepState)] = &[
-        (Step::Hold, D),
-        (Step::Screen, D),
-        (Step::Authorise, D),
-        (Step::Commit, D),
-        (Step::Capture, D),
-    ];
+    const ALL_DONE: &[(Step, StepState)] =
+        &[(Step::Hold, D), (Step::Screen, D), (Step::Authorise, D), (Step::Commit, D), (Step::Capture, D)];
 
     #[test]
     fn every_state_has_its_next_step() {
@@ -346,11 +299,7 @@ mod tests {
             (Refunding, 3, Next::Move(Refunded)),
             (Refunded, 3, Next::Rest),
         ] {
-            assert_eq!(
-                standing(state, &ALL_DONE[..done]).next(),
-                next,
-                "{state} with {done} steps done"
-            );
+            assert_eq!(standing(state, &ALL_DONE[..done]).next(), next, "{state} with {done} steps done");
         }
     }
 
@@ -380,15 +329,10 @@ mod tests {
 
     #[test]
     fn a_refusal_after_an_unknown_outcome_still_undoes_it() {
-        let mut order = standing(
-            Placed,
-            &[(Step::Hold, StepState::Failed), (Step::Hold, StepState::Started)],
-        );
+        let mut order =
+            standing(Placed, &[(Step::Hold, StepState::Failed), (Step::Hold, StepState::Started)]);
 
-        assert_eq!(
-            order.end(Step::Hold, &Outcome::Refused("out_of_stock".into())),
-            Some(Cancelling)
-        );
+        assert_eq!(order.end(Step::Hold, &Outcome::Refused("out_of_stock".into())), Some(Cancelling));
         assert_eq!(order.next(), Next::Take(Step::Release));
     }
 
@@ -416,10 +360,7 @@ mod tests {
     fn walk(order: Standing, depth: usize, ends: &mut std::collections::BTreeMap<OrderState, usize>) {
         assert!(depth < 24, "{order:?} goes on for ever");
         if may_move(order.state, Cancelling) && order.steps.iter().any(|a| a.may_have_happened()) {
-            let cancelled = Standing {
-                state: Cancelling,
-                ..order.clone()
-            };
+            let cancelled = Standing { state: Cancelling, ..order.clone() };
             walk(cancelled, depth + 1, ends);
         }
         let step = match order.next() {
@@ -432,14 +373,7 @@ mod tests {
                 *ends.entry(order.state).or_default() += 1;
                 check_end(&order);
                 if order.state == InReview {
-                    walk(
-                        Standing {
-                            approved: true,
-                            ..order
-                        },
-                        depth + 1,
-                        ends,
-                    );
+                    walk(Standing { approved: true, ..order }, depth + 1, ends);
                 }
                 return;
             }
@@ -456,34 +390,18 @@ mod tests {
         for outcome in outcomes {
             let mut after = begun.clone();
             if let Some(to) = after.end(step, &outcome) {
-                assert!(
-                    may_move(order.state, to),
-                    "{} → {to} by {step} {outcome:?}",
-                    order.state
-                );
+                assert!(may_move(order.state, to), "{} → {to} by {step} {outcome:?}", order.state);
             }
             walk(after, depth + 1, ends);
         }
         if may_move(order.state, Cancelling) {
             // The step is under way while somebody cancels.
-            walk(
-                Standing {
-                    state: Cancelling,
-                    ..begun
-                },
-                depth + 1,
-                ends,
-            );
+            walk(Standing { state: Cancelling, ..begun }, depth + 1, ends);
         }
     }
 
     fn check_end(order: &Standing) {
-        let kept = |step| {
-            order
-                .steps
-                .iter()
-                .any(|a| a.step == step && a.may_have_happened())
-        };
+        let kept = |step| order.steps.iter().any(|a| a.step == step && a.may_have_happened());
         match order.state {
             Cancelled => assert!(UNDO.iter().all(|(step, _)| !kept(*step)), "{order:?}"),
             Confirmed => assert!(ALL_DONE.iter().all(|(step, _)| kept(*step)), "{order:?}"),

@@ -27,13 +27,7 @@ impl Saga<'_> {
         let order = self.order.id;
         let done = match step {
             Step::Screen => return self.screen().await,
-            Step::Hold => inventory
-                .hold(Hold {
-                    order,
-                    lines: self.wanted(),
-                })
-                .await
-                .map(drop),
+            Step::Hold => inventory.hold(Hold { order, lines: self.wanted() }).await.map(drop),
             Step::Authorise => self.authorise().await,
             Step::Commit => inventory.commit(Commit { order }).await,
             Step::Capture => payments.capture(Capture { order }).await.map(drop),
@@ -43,11 +37,7 @@ impl Saga<'_> {
             Step::Refund => payments.refund(Refund { order }).await.map(drop),
         };
         match done {
-            Ok(()) => Ok(Answer {
-                outcome: Outcome::Done,
-                refusal: None,
-                screening: None,
-            }),
+            Ok(()) => Ok(Answer { outcome: Outcome::Done, refusal: None, screening: None }),
             Err(error) => match refusal(step, &error.code).filter(|_| error.kind == Kind::Conflict) {
                 Some(reason) => Ok(Answer {
                     outcome: Outcome::Refused(reason.into()),
@@ -62,44 +52,21 @@ impl Saga<'_> {
     async fn screen(&self) -> Result<Answer> {
         let order = &self.order;
         let (id, customer, total, token) = (order.id, order.customer, order.total, order.token.clone());
-        let screened = self
-            .orders
-            .payments
-            .screen(Screen {
-                order: id,
-                customer,
-                total,
-                token,
-            })
-            .await?;
+        let screened = self.orders.payments.screen(Screen { order: id, customer, total, token }).await?;
         let (outcome, refusal) = match screened.verdict {
             Verdict::Approve => (Outcome::Done, None),
             Verdict::Review => (Outcome::Review, None),
-            Verdict::Deny => (
-                Outcome::Refused("denied".into()),
-                Some(Error::conflict("denied", screened.reason.as_str())),
-            ),
+            Verdict::Deny => {
+                (Outcome::Refused("denied".into()), Some(Error::conflict("denied", screened.reason.as_str())))
+            }
         };
-        Ok(Answer {
-            outcome,
-            refusal,
-            screening: Some(screened.reason),
-        })
+        Ok(Answer { outcome, refusal, screening: Some(screened.reason) })
     }
 
     async fn authorise(&self) -> Result<()> {
         let order = &self.order;
         let (id, customer, total, token) = (order.id, order.customer, order.total, order.token.clone());
-        self.orders
-            .payments
-            .authorise(Authorise {
-                order: id,
-                customer,
-                total,
-                token,
-            })
-            .await
-            .map(drop)
+        self.orders.payments.authorise(Authorise { order: id, customer, total, token }).await.map(drop)
     }
 
     /// Gives the promise back. If the money is captured after all (a capture
@@ -116,10 +83,8 @@ impl Saga<'_> {
     }
 
     fn wanted(&self) -> Vec<Line> {
-        let wanted = |line: &contracts::orders::OrderLine| Line {
-            sku: line.sku.clone(),
-            quantity: line.quantity,
-        };
+        let wanted =
+            |line: &contracts::orders::OrderLine| Line { sku: line.sku.clone(), quantity: line.quantity };
         self.lines.iter().map(wanted).collect()
     }
 }

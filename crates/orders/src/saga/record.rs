@@ -30,25 +30,12 @@ impl Change {
         let from = order.state;
         order.version += 1;
         order.updated_at = now;
-        Change {
-            from,
-            now,
-            order,
-            standing: standing.clone(),
-            ended: None,
-            begun: None,
-        }
+        Change { from, now, order, standing: standing.clone(), ended: None, begun: None }
     }
 
     /// The attempt that is under way has ended, for this reason if it failed.
     pub fn end(&mut self, step: Step, why: Option<(&str, &str)>) {
-        if let Some(attempt) = self
-            .standing
-            .steps
-            .iter_mut()
-            .rev()
-            .find(|attempt| attempt.step == step)
-        {
+        if let Some(attempt) = self.standing.steps.iter_mut().rev().find(|attempt| attempt.step == step) {
             attempt.ended_at = Some(self.now);
             attempt.error = why.map(|(code, _)| code.to_owned());
             attempt.detail = why.map(|(_, message)| message.to_owned());

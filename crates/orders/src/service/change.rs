@@ -147,10 +147,8 @@ impl Orders {
                     bus::outbox::add_traced(tx, &order.event(), traceparent.clone()).await?;
                 }
                 if effect == Effect::Saga {
-                    let options = jobs::Options {
-                        traceparent: traceparent.clone(),
-                        ..jobs::Options::default()
-                    };
+                    let options =
+                        jobs::Options { traceparent: traceparent.clone(), ..jobs::Options::default() };
                     let job = jobs::add_with(tx, &Fulfil { order: id }, options).await?;
                     store::set_job(tx, id, job).await?;
                 }
@@ -173,11 +171,7 @@ fn decide(order: &mut Order, actor: Actor, decision: &Decision, now: Time) -> Re
         Decision::Cancel => match state {
             Placed | Held | InReview | Authorised | Committed => {
                 let own = actor.id() == order.customer;
-                let reason = if own {
-                    "cancelled_by_customer"
-                } else {
-                    "cancelled_by_staff"
-                };
+                let reason = if own { "cancelled_by_customer" } else { "cancelled_by_staff" };
                 order.state = Cancelling;
                 order.reason = Some(reason.into());
                 Ok(Effect::Saga)
@@ -213,20 +207,8 @@ fn decide(order: &mut Order, actor: Actor, decision: &Decision, now: Time) -> Re
             order.state = Refunding;
             Ok(Effect::Saga)
         }
-        Decision::Ship { .. } => Err(ChangeError::NotNow {
-            number,
-            state,
-            code: "order_not_confirmed",
-        }),
-        Decision::Deliver => Err(ChangeError::NotNow {
-            number,
-            state,
-            code: "order_not_shipped",
-        }),
-        Decision::Refund => Err(ChangeError::NotNow {
-            number,
-            state,
-            code: "order_not_refundable",
-        }),
+        Decision::Ship { .. } => Err(ChangeError::NotNow { number, state, code: "order_not_confirmed" }),
+        Decision::Deliver => Err(ChangeError::NotNow { number, state, code: "order_not_shipped" }),
+        Decision::Refund => Err(ChangeError::NotNow { number, state, code: "order_not_refundable" }),
     }
 }

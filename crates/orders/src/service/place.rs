@@ -45,12 +45,7 @@ impl Orders {
         if let Some(before) = web::idempotency::find(&self.db, key).await? {
             return Ok(before);
         }
-        let prices = self
-            .catalog
-            .prices(Prices {
-                skus: purchase.basket.skus(),
-            })
-            .await?;
+        let prices = self.catalog.prices(Prices { skus: purchase.basket.skus() }).await?;
         let (lines, total) = purchase.basket.priced(&prices)?;
         let order = self.placed(customer, purchase, total);
         let traceparent = web::telemetry::traceparent();
@@ -112,19 +107,13 @@ async fn insert(
     traceparent: Option<String>,
 ) -> Result<Details> {
     let job = Fulfil { order: order.id };
-    let options = jobs::Options {
-        traceparent: traceparent.clone(),
-        ..jobs::Options::default()
-    };
+    let options = jobs::Options { traceparent: traceparent.clone(), ..jobs::Options::default() };
     order.job = Some(jobs::add_with(tx, &job, options).await?);
     let mut tries = 8;
     while !store::insert(tx, &order).await? {
         tries -= 1;
         if tries == 0 {
-            return Err(Error::unavailable(
-                "no_number_free",
-                "no number was free for the order",
-            ));
+            return Err(Error::unavailable("no_number_free", "no number was free for the order"));
         }
         order.number = number(tx.world().random());
     }
@@ -135,10 +124,5 @@ async fn insert(
     store::start_step(tx, order.id, &hold, order.version).await?;
     let entry = store::add_history(tx, &order, Some(order.customer)).await?;
     bus::outbox::add_traced(tx, &order.event(), traceparent).await?;
-    Ok(Details {
-        order,
-        lines,
-        steps: vec![hold],
-        history: vec![entry],
-    })
+    Ok(Details { order, lines, steps: vec![hold], history: vec![entry] })
 }

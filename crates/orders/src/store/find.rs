@@ -51,20 +51,13 @@ pub async fn details(tx: &mut Tx, id: OrderId) -> Result<Option<Details>> {
     let lines = lines(tx, id, order.currency()).await?;
     let steps = steps(tx, id).await?;
     let history = history(tx, id).await?;
-    Ok(Some(Details {
-        order,
-        lines,
-        steps,
-        history,
-    }))
+    Ok(Some(Details { order, lines, steps, history }))
 }
 
 /// Where the order of that id stands.
 pub async fn state(tx: &mut Tx, id: OrderId) -> Result<Option<OrderState>> {
-    let found: Option<(OrderState,)> = query("SELECT state FROM orders WHERE id = $1")
-        .bind(id)
-        .fetch_optional(tx)
-        .await?;
+    let found: Option<(OrderState,)> =
+        query("SELECT state FROM orders WHERE id = $1").bind(id).fetch_optional(tx).await?;
     Ok(found.map(|(state,)| state))
 }
 
@@ -89,30 +82,13 @@ pub struct LineRow {
     price: i64,
 }
 
-db::from_row!(LineRow {
-    order_id,
-    sku,
-    name,
-    quantity,
-    price
-});
+db::from_row!(LineRow { order_id, sku, name, quantity, price });
 
 impl LineRow {
     /// As a line of an order in this currency.
     pub fn line(self, currency: Currency) -> OrderLine {
-        let LineRow {
-            sku,
-            name,
-            quantity,
-            price,
-            ..
-        } = self;
-        OrderLine {
-            sku,
-            name,
-            quantity,
-            price: Money::new(price, currency),
-        }
+        let LineRow { sku, name, quantity, price, .. } = self;
+        OrderLine { sku, name, quantity, price: Money::new(price, currency) }
     }
 }
 

@@ -77,16 +77,8 @@ async fn cancelled_meanwhile(db: TestDb, when: fn(Arc<Gate>) -> Fault) {
 
         assert_eq!(cancelled.outcome().0, "cancelling", "during {step}");
         let order = ann.see(&placed).await;
-        assert_eq!(
-            order.outcome(),
-            ("cancelled", "cancelled_by_customer"),
-            "during {step}"
-        );
-        assert_eq!(
-            (shop.kept(&placed), shop.left("mug"), shop.held("mug")),
-            (0, 10, 0),
-            "during {step}"
-        );
+        assert_eq!(order.outcome(), ("cancelled", "cancelled_by_customer"), "during {step}");
+        assert_eq!((shop.kept(&placed), shop.left("mug"), shop.held("mug")), (0, 10, 0), "during {step}");
         shop.audit().await;
     }
 }
@@ -143,26 +135,15 @@ async fn a_step_that_arrives_after_its_undo_has_no_effect(db: TestDb) {
         let placed = ann.order_a_mug().await;
         fault(&shop, step, Fault::Late);
         shop.run().await;
-        assert_eq!(
-            ann.see(&placed).await.steps().last().unwrap(),
-            &format!("{step} failed")
-        );
+        assert_eq!(ann.see(&placed).await.steps().last().unwrap(), &format!("{step} failed"));
 
         ann.cancel(&placed).await;
         shop.settle().await;
-        let late = [
-            shop.warehouse.wire.late_calls_arrive(),
-            shop.bank.wire.late_calls_arrive(),
-        ]
-        .concat();
+        let late = [shop.warehouse.wire.late_calls_arrive(), shop.bank.wire.late_calls_arrive()].concat();
 
         assert_eq!(late, [answer], "{step}");
         assert_eq!(ann.see(&placed).await.outcome().0, "cancelled");
-        assert_eq!(
-            (shop.kept(&placed), shop.left("mug"), shop.held("mug")),
-            (0, 10, 0),
-            "{step}"
-        );
+        assert_eq!((shop.kept(&placed), shop.left("mug"), shop.held("mug")), (0, 10, 0), "{step}");
         shop.audit().await;
     }
 }

@@ -63,17 +63,7 @@ impl Shop {
         let verifier = Verifier::new(world.clone(), Arc::new(OneKey));
         let (routes, _) = orders::routes(orders.clone()).split_for_parts();
         let router = web::service_layers(routes, &verifier);
-        let shop = Shop {
-            clock,
-            world,
-            db,
-            orders,
-            catalog,
-            warehouse,
-            bank,
-            router,
-            _files: files,
-        };
+        let shop = Shop { clock, world, db, orders, catalog, warehouse, bank, router, _files: files };
         shop.sell("mug", 1200, 10);
         shop.sell("cup", 500, 1);
         shop
@@ -83,9 +73,7 @@ impl Shop {
         self.catalog
             .wire
             .look(|prices| prices.insert(sku.parse().unwrap(), Money::new(price, Currency::EUR)));
-        self.warehouse
-            .wire
-            .look(|shelves| shelves.on_hand.insert(sku.parse().unwrap(), pieces));
+        self.warehouse.wire.look(|shelves| shelves.on_hand.insert(sku.parse().unwrap(), pieces));
     }
 
     pub fn customer(&self) -> Person {
@@ -100,22 +88,11 @@ impl Shop {
         let id = UserId::new(&self.world);
         let now = self.world.now().micros() / 1_000_000;
         let session = SessionId::new(&self.world);
-        let claims = Claims {
-            sub: id,
-            role,
-            sid: session,
-            iat: now,
-            exp: now + 1_000_000,
-            iss: ISSUER.into(),
-        };
+        let claims =
+            Claims { sub: id, role, sid: session, iat: now, exp: now + 1_000_000, iss: ISSUER.into() };
         let key = signing_key().to_pkcs8_der().unwrap();
         let token = web::auth::sign(&claims, "test", key.as_bytes()).unwrap();
-        Person {
-            id,
-            token,
-            router: self.router.clone(),
-            world: self.world.clone(),
-        }
+        Person { id, token, router: self.router.clone(), world: self.world.clone() }
     }
 
     /// Runs what is due, once.
@@ -152,15 +129,11 @@ impl Shop {
     }
 
     pub fn left(&self, sku: &str) -> i64 {
-        self.warehouse
-            .wire
-            .look(|shelves| shelves.on_hand[&sku.parse().unwrap()])
+        self.warehouse.wire.look(|shelves| shelves.on_hand[&sku.parse().unwrap()])
     }
 
     pub fn held(&self, sku: &str) -> i64 {
-        self.warehouse
-            .wire
-            .look(|shelves| shelves.held(&sku.parse().unwrap()))
+        self.warehouse.wire.look(|shelves| shelves.held(&sku.parse().unwrap()))
     }
 
     pub fn kept(&self, order: &Reply) -> i64 {
@@ -169,9 +142,8 @@ impl Shop {
 
     /// Forgets every job, as a database does that was restored without them.
     pub async fn lose_jobs(&self) {
-        let lost: kernel::Result<u64> = db::write!(self.db, async |tx| {
-            db::query("DELETE FROM jobs").execute(tx).await
-        });
+        let lost: kernel::Result<u64> =
+            db::write!(self.db, async |tx| { db::query("DELETE FROM jobs").execute(tx).await });
         lost.unwrap();
     }
 
@@ -188,14 +160,10 @@ impl Shop {
     /// What must be true of the shop whatever happened: nothing is left over,
     /// and orders, stock and money agree.
     pub async fn audit(&self) {
-        let bus = bus::Bus::memory(&self.world);
+        let bus = bus::Bus::memory();
         while bus.relay_once("orders", &self.db).await.unwrap() > 0 {}
         let left: kernel::Result<i64> = db::read!(self.db, async |tx| { bus::outbox::pending(tx).await });
-        assert_eq!(
-            (left.unwrap(), self.pending().await),
-            (0, 0),
-            "events and jobs left over"
-        );
+        assert_eq!((left.unwrap(), self.pending().await), (0, 0), "events and jobs left over");
         assert_eq!(orders::audit(&self.db).await.unwrap(), Vec::<String>::new());
         let facts = orders::facts(&self.db, None).await.unwrap();
         for fact in &facts {
@@ -203,19 +171,9 @@ impl Shop {
                 let captures = books.captures.get(&fact.order).copied().unwrap_or_default();
                 (books.kept(fact.order), books.promised(fact.order), captures)
             });
-            let sold = self
-                .warehouse
-                .wire
-                .look(|shelves| shelves.sold.get(&fact.order).cloned());
-            let held = self
-                .warehouse
-                .wire
-                .look(|shelves| shelves.holds.contains_key(&fact.order));
-            let bought: Vec<_> = fact
-                .lines
-                .iter()
-                .map(|line| (line.sku.clone(), line.quantity))
-                .collect();
+            let sold = self.warehouse.wire.look(|shelves| shelves.sold.get(&fact.order).cloned());
+            let held = self.warehouse.wire.look(|shelves| shelves.holds.contains_key(&fact.order));
+            let bought: Vec<_> = fact.lines.iter().map(|line| (line.sku.clone(), line.quantity)).collect();
             let sold: Option<Vec<_>> =
                 sold.map(|l| l.into_iter().map(|line| (line.sku, line.quantity)).collect());
             match fact.state {
@@ -254,9 +212,7 @@ impl Person {
 
     pub async fn order(&self, lines: &[(&str, u32)], token: &str) -> Reply {
         let key = OrderId::new(&self.world).to_string();
-        let placed = self
-            .post("/orders", &[("idempotency-key", &key)], purchase(lines, token))
-            .await;
+        let placed = self.post("/orders", &[("idempotency-key", &key)], purchase(lines, token)).await;
         assert_eq!(placed.status, StatusCode::ACCEPTED, "{:?}", placed.body);
         placed
     }
@@ -302,29 +258,18 @@ impl Person {
             }
             None => Body::empty(),
         };
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap();
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Reply { status: parts.status, headers: parts.headers, body }
     }
 }
 
 /// What `POST /orders` is sent.
 pub fn purchase(lines: &[(&str, u32)], token: &str) -> Value {
-    let lines: Vec<Value> = lines
-        .iter()
-        .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
-        .collect();
+    let lines: Vec<Value> =
+        lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
     let address = json!({"name": "Ann", "line1": "1 Harbour Street", "city": "Hamburg", "postal_code": "20095", "country": "DE"});
     json!({"lines": lines, "payment": {"token": token}, "address": address})
 }
@@ -347,9 +292,7 @@ impl Reply {
     }
 
     pub fn text(&self, field: &str) -> &str {
-        self.body[field]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {field} in {}", self.body))
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.body))
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -370,13 +313,7 @@ impl Reply {
     pub fn steps(&self) -> Vec<String> {
         let steps = self.body["steps"].as_array().unwrap().iter();
         steps
-            .map(|step| {
-                format!(
-                    "{} {}",
-                    step["step"].as_str().unwrap(),
-                    step["state"].as_str().unwrap()
-                )
-            })
+            .map(|step| format!("{} {}", step["step"].as_str().unwrap(), step["state"].as_str().unwrap()))
             .collect()
     }
 

@@ -29,39 +29,21 @@ async fn an_order_in_review_is_approved_and_held_again(db: TestDb) {
     shop.settle().await;
     assert_eq!(ann.see(&placed).await.outcome(), ("in_review", ""));
     shop.clock.forward(Duration::from_secs(24 * 3600));
-    assert_eq!(
-        shop.orders.sweep().await.unwrap(),
-        0,
-        "a review may take its time"
-    );
+    assert_eq!(shop.orders.sweep().await.unwrap(), 0, "a review may take its time");
 
     let approved = staff.ask(&placed, "review", json!({"decision": "approve"})).await;
     let twice = staff.ask(&placed, "review", json!({"decision": "deny"})).await;
     shop.settle().await;
 
-    assert_eq!(
-        (approved.status, twice.problem()),
-        (StatusCode::ACCEPTED, (409, "order_not_in_review"))
-    );
+    assert_eq!((approved.status, twice.problem()), (StatusCode::ACCEPTED, (409, "order_not_in_review")));
     let order = staff.see(&placed).await;
     assert_eq!(order.outcome(), ("confirmed", ""));
     assert_eq!(
         order.history(),
-        [
-            "placed",
-            "held",
-            "in_review",
-            "held",
-            "authorised",
-            "committed",
-            "confirmed"
-        ]
+        ["placed", "held", "in_review", "held", "authorised", "committed", "confirmed"]
     );
     assert_eq!(order.body["history"][3]["actor"], staff.id.to_string());
-    assert_eq!(
-        (shop.warehouse.wire.asked("hold"), shop.bank.wire.asked("screen")),
-        (2, 1)
-    );
+    assert_eq!((shop.warehouse.wire.asked("hold"), shop.bank.wire.asked("screen")), (2, 1));
     shop.audit().await;
 }
 
@@ -85,19 +67,14 @@ async fn an_approved_order_whose_mug_is_gone_is_cancelled(db: TestDb) {
     let placed = ann.order(&[("cup", 1)], "tok_review").await;
     shop.settle().await;
     shop.clock.forward(Duration::from_secs(3600));
-    shop.warehouse
-        .wire
-        .look(|shelves| shelves.on_hand.insert("cup".parse().unwrap(), 0));
+    shop.warehouse.wire.look(|shelves| shelves.on_hand.insert("cup".parse().unwrap(), 0));
 
     staff.ask(&placed, "review", json!({"decision": "approve"})).await;
     shop.settle().await;
 
     let order = ann.see(&placed).await;
     assert_eq!(order.outcome(), ("cancelled", "out_of_stock"));
-    assert_eq!(
-        order.steps(),
-        ["hold undone", "screen done", "hold refused", "release done"]
-    );
+    assert_eq!(order.steps(), ["hold undone", "screen done", "hold refused", "release done"]);
     shop.audit().await;
 }
 
@@ -110,10 +87,7 @@ async fn an_order_in_review_can_be_cancelled(db: TestDb) {
     ann.cancel(&placed).await;
     shop.settle().await;
 
-    assert_eq!(
-        ann.see(&placed).await.outcome(),
-        ("cancelled", "cancelled_by_customer")
-    );
+    assert_eq!(ann.see(&placed).await.outcome(), ("cancelled", "cancelled_by_customer"));
     shop.audit().await;
 }
 
@@ -125,24 +99,13 @@ async fn an_order_is_shipped_and_delivered(db: TestDb) {
     shop.settle().await;
 
     assert_eq!(early.problem(), (409, "order_not_confirmed"));
-    assert_eq!(
-        staff.ask(&placed, "deliver", json!({})).await.problem(),
-        (409, "order_not_shipped")
-    );
-    let shipped = staff
-        .ask(&placed, "ship", json!({"carrier": "Snail", "tracking": "S-1"}))
-        .await;
-    assert_eq!(
-        (shipped.status, shipped.outcome()),
-        (StatusCode::OK, ("shipped", ""))
-    );
+    assert_eq!(staff.ask(&placed, "deliver", json!({})).await.problem(), (409, "order_not_shipped"));
+    let shipped = staff.ask(&placed, "ship", json!({"carrier": "Snail", "tracking": "S-1"})).await;
+    assert_eq!((shipped.status, shipped.outcome()), (StatusCode::OK, ("shipped", "")));
     assert_eq!(ann.see(&placed).await.body["shipment"]["tracking"], "S-1");
     let delivered = staff.ask(&placed, "deliver", json!({})).await;
     assert_eq!(delivered.outcome(), ("delivered", ""));
-    assert_eq!(
-        ann.ask(&placed, "ship", json!({})).await.problem(),
-        (403, "forbidden")
-    );
+    assert_eq!(ann.ask(&placed, "ship", json!({})).await.problem(), (403, "forbidden"));
     shop.audit().await;
 }
 
@@ -150,19 +113,13 @@ async fn an_unshipped_order_is_refunded_and_put_back(db: TestDb) {
     let shop = Shop::start(db).await;
     let (ann, staff) = (shop.customer(), shop.staff());
     let placed = ann.order_a_mug().await;
-    assert_eq!(
-        staff.ask(&placed, "refund", json!({})).await.problem(),
-        (409, "order_not_refundable")
-    );
+    assert_eq!(staff.ask(&placed, "refund", json!({})).await.problem(), (409, "order_not_refundable"));
     shop.settle().await;
 
     let refund = staff.ask(&placed, "refund", json!({})).await;
     shop.settle().await;
 
-    assert_eq!(
-        (refund.status, refund.outcome()),
-        (StatusCode::ACCEPTED, ("refunding", ""))
-    );
+    assert_eq!((refund.status, refund.outcome()), (StatusCode::ACCEPTED, ("refunding", "")));
     let order = ann.see(&placed).await;
     assert_eq!(order.outcome(), ("refunded", ""));
     assert_eq!(order.steps()[5..], ["refund done", "restock done"]);
@@ -181,10 +138,7 @@ async fn a_shipped_order_is_refunded_and_not_put_back(db: TestDb) {
     shop.settle().await;
 
     let order = ann.see(&placed).await;
-    assert_eq!(
-        (order.outcome(), &order.steps()[5..]),
-        (("refunded", ""), &["refund done".to_owned()][..])
-    );
+    assert_eq!((order.outcome(), &order.steps()[5..]), (("refunded", ""), &["refund done".to_owned()][..]));
     assert_eq!((shop.kept(&placed), shop.left("mug")), (0, 9));
     shop.audit().await;
 }
@@ -195,10 +149,8 @@ async fn two_who_refund_at_once_refund_once(db: TestDb) {
     let placed = ann.order_a_mug().await;
     shop.settle().await;
 
-    let (first, second) = tokio::join!(
-        one.ask(&placed, "refund", json!({})),
-        other.ask(&placed, "refund", json!({}))
-    );
+    let (first, second) =
+        tokio::join!(one.ask(&placed, "refund", json!({})), other.ask(&placed, "refund", json!({})));
     shop.settle().await;
 
     let mut statuses = [first.status.as_u16(), second.status.as_u16()];
@@ -233,18 +185,11 @@ async fn a_decision_sent_twice_with_one_key_counts_once(db: TestDb) {
     shop.settle().await;
 
     let ship = format!("{}/ship", placed.path());
-    let first = staff
-        .post(&ship, &[("idempotency-key", "one")], json!({"tracking": "S-1"}))
-        .await;
-    let again = staff
-        .post(&ship, &[("idempotency-key", "one")], json!({"tracking": "S-1"}))
-        .await;
+    let first = staff.post(&ship, &[("idempotency-key", "one")], json!({"tracking": "S-1"})).await;
+    let again = staff.post(&ship, &[("idempotency-key", "one")], json!({"tracking": "S-1"})).await;
 
     assert_eq!((first.status, again.status), (StatusCode::OK, StatusCode::OK));
-    assert_eq!(
-        (first.body, again.header("idempotent-replayed")),
-        (again.body.clone(), "true")
-    );
+    assert_eq!((first.body, again.header("idempotent-replayed")), (again.body.clone(), "true"));
     shop.audit().await;
 }
 
@@ -268,16 +213,8 @@ async fn the_audit_finds_what_is_wrong(db: TestDb) {
             &declined,
             "not undone",
         ),
-        (
-            "UPDATE order_lines SET price = price + 1 WHERE order_id = $1",
-            &sold,
-            "its lines",
-        ),
-        (
-            "DELETE FROM order_history WHERE state = 'confirmed' AND order_id = $1",
-            &sold,
-            "its history",
-        ),
+        ("UPDATE order_lines SET price = price + 1 WHERE order_id = $1", &sold, "its lines"),
+        ("DELETE FROM order_history WHERE state = 'confirmed' AND order_id = $1", &sold, "its history"),
         (
             "UPDATE order_history SET version = 99 WHERE state = 'cancelled' AND order_id = $1",
             &declined,
@@ -290,14 +227,12 @@ async fn the_audit_finds_what_is_wrong(db: TestDb) {
         ),
     ] {
         let id = order.id();
-        let damaged: kernel::Result<u64> = db::write!(shop.db, async |tx| {
-            db::query(damage).bind(id).execute(tx).await
-        });
+        let damaged: kernel::Result<u64> =
+            db::write!(shop.db, async |tx| { db::query(damage).bind(id).execute(tx).await });
         assert_eq!(damaged.unwrap(), 1, "{damage}");
         let breaches = orders::audit(&shop.db).await.unwrap();
-        let found = breaches
-            .iter()
-            .any(|breach| breach.contains(finding) && breach.contains(&id.to_string()));
+        let found =
+            breaches.iter().any(|breach| breach.contains(finding) && breach.contains(&id.to_string()));
         assert!(found, "{damage}: {breaches:?}");
     }
 }

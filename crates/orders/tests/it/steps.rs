@@ -34,16 +34,8 @@ fn fault(shop: &Shop, step: &'static str, fault: Fault) {
 async fn confirmed_once(shop: &Shop, ann: &Person, placed: &Reply, context: &str) {
     let order = ann.see(placed).await;
     assert_eq!(order.outcome(), ("confirmed", ""), "{context}");
-    assert_eq!(
-        order.history(),
-        ["placed", "held", "authorised", "committed", "confirmed"],
-        "{context}"
-    );
-    assert_eq!(
-        shop.bank.wire.look(|books| books.captures[&placed.id()]),
-        1,
-        "{context}"
-    );
+    assert_eq!(order.history(), ["placed", "held", "authorised", "committed", "confirmed"], "{context}");
+    assert_eq!(shop.bank.wire.look(|books| books.captures[&placed.id()]), 1, "{context}");
     shop.audit().await;
 }
 
@@ -58,19 +50,8 @@ async fn a_step_whose_ask_is_lost_is_asked_again(db: TestDb) {
 
         confirmed_once(&shop, &ann, &placed, step).await;
         let tried = ann.see(&placed).await.steps();
-        let of_step: Vec<_> = tried
-            .iter()
-            .filter(|tried| tried.starts_with(step))
-            .cloned()
-            .collect();
-        assert_eq!(
-            of_step,
-            [
-                format!("{step} failed"),
-                format!("{step} failed"),
-                format!("{step} done")
-            ]
-        );
+        let of_step: Vec<_> = tried.iter().filter(|tried| tried.starts_with(step)).cloned().collect();
+        assert_eq!(of_step, [format!("{step} failed"), format!("{step} failed"), format!("{step} done")]);
         assert_eq!(shop.left("mug"), 9 - i64::try_from(sold).unwrap());
     }
 }
@@ -97,6 +78,10 @@ async fn a_process_that_dies_after_a_step_leaves_it_to_another(db: TestDb) {
         shop.settle().await;
 
         confirmed_once(&shop, &ann, &placed, step).await;
+        let steps = ann.see(&placed).await.body["steps"].clone();
+        let died = |tried: &&serde_json::Value| tried["error"] == "interrupted";
+        let died: Vec<_> = steps.as_array().unwrap().iter().filter(died).collect();
+        assert_eq!((died.len(), &died[0]["step"], &died[0]["state"]), (1, &step.into(), &"failed".into()));
         assert_eq!(shop.left("mug"), 9 - i64::try_from(sold).unwrap());
     }
 }
@@ -122,11 +107,7 @@ async fn an_undo_whose_answer_is_lost_has_one_effect(db: TestDb) {
         let placed = ann.order(&[("mug", 1)], "tok_capture_refused").await;
         shop.settle().await;
 
-        assert_eq!(
-            ann.see(&placed).await.outcome(),
-            ("cancelled", "payment_failed"),
-            "{step}"
-        );
+        assert_eq!(ann.see(&placed).await.outcome(), ("cancelled", "payment_failed"), "{step}");
         assert_eq!((shop.left("mug"), shop.held("mug")), (10, 0), "{step}");
         shop.audit().await;
     }
@@ -140,11 +121,7 @@ async fn a_process_that_dies_after_an_undo_leaves_it_to_another(db: TestDb) {
         dies_in(&shop, step).await;
         shop.settle().await;
 
-        assert_eq!(
-            ann.see(&placed).await.outcome(),
-            ("cancelled", "payment_failed"),
-            "{step}"
-        );
+        assert_eq!(ann.see(&placed).await.outcome(), ("cancelled", "payment_failed"), "{step}");
         assert_eq!((shop.left("mug"), shop.held("mug")), (10, 0), "{step}");
         shop.audit().await;
     }
@@ -163,11 +140,7 @@ async fn an_order_whose_steps_never_succeed_stays_where_it_is(db: TestDb) {
     assert_eq!((order.outcome(), shop.dead().await), (("committed", ""), 1));
     assert_eq!(order.body["steps"][4]["error"], "service_unreachable");
     shop.clock.forward(Duration::from_secs(3600));
-    assert_eq!(
-        shop.orders.sweep().await.unwrap(),
-        0,
-        "a dead letter is a person's business"
-    );
+    assert_eq!(shop.orders.sweep().await.unwrap(), 0, "a dead letter is a person's business");
 
     let dead: kernel::Result<Vec<_>> = db::read!(shop.db, async |tx| { jobs::dead(tx, 1).await });
     let dead = dead.unwrap()[0].id;
@@ -187,9 +160,7 @@ async fn a_hold_that_expired_before_the_commit_is_taken_anew_or_refused(db: Test
     shop.run().await;
     // Both holds expire before the next attempt, and Bob gets the last cup.
     shop.clock.forward(Duration::from_secs(16 * 60));
-    shop.warehouse
-        .wire
-        .look(|shelves| shelves.on_hand.insert("cup".parse().unwrap(), 0));
+    shop.warehouse.wire.look(|shelves| shelves.on_hand.insert("cup".parse().unwrap(), 0));
 
     shop.settle().await;
 
@@ -197,10 +168,7 @@ async fn a_hold_that_expired_before_the_commit_is_taken_anew_or_refused(db: Test
     let order = ann.see(&cup).await;
     assert_eq!(order.outcome(), ("cancelled", "out_of_stock"));
     assert_eq!(order.steps().last().unwrap(), "release done");
-    assert!(
-        !shop.bank.wire.look(|books| books.promised(cup.id())),
-        "the promise was given back"
-    );
+    assert!(!shop.bank.wire.look(|books| books.promised(cup.id())), "the promise was given back");
     drop(bob);
     shop.audit().await;
 }
@@ -214,11 +182,7 @@ async fn an_order_that_stands_still_is_found(db: TestDb) {
     shop.run().await;
     shop.lose_jobs().await;
 
-    assert_eq!(
-        shop.orders.sweep().await.unwrap(),
-        0,
-        "it has not stood still for long"
-    );
+    assert_eq!(shop.orders.sweep().await.unwrap(), 0, "it has not stood still for long");
     shop.clock.forward(Duration::from_secs(61));
     assert_eq!(shop.orders.sweep().await.unwrap(), 1);
     assert_eq!(shop.orders.sweep().await.unwrap(), 0, "its job is back");
@@ -238,18 +202,13 @@ async fn an_answer_that_nobody_foresaw_is_left_to_a_person(db: TestDb) {
     fault(&shop, "capture", Fault::AnswerLost);
     shop.run().await;
     // The bank has lost the payment: nobody knows what that means.
-    let lost = shop
-        .bank
-        .wire
-        .look(|books| books.payments.remove(&placed.id()).unwrap());
+    let lost = shop.bank.wire.look(|books| books.payments.remove(&placed.id()).unwrap());
     shop.settle().await;
 
     let order = ann.see(&placed).await;
     assert_eq!((order.outcome(), shop.dead().await), (("committed", ""), 1));
     assert_eq!(order.body["steps"][5]["error"], "no_payment");
-    shop.bank
-        .wire
-        .look(|books| books.payments.insert(placed.id(), lost));
+    shop.bank.wire.look(|books| books.payments.insert(placed.id(), lost));
     ann.cancel(&placed).await;
     shop.settle().await;
     assert_eq!(ann.see(&placed).await.outcome().0, "cancelled");

@@ -17,23 +17,15 @@ pub struct HttpProvider {
 impl HttpProvider {
     /// At this base address, such as `http://127.0.0.1:3009`.
     pub fn new(address: &str) -> HttpProvider {
-        HttpProvider {
-            address: address.trim_end_matches('/').to_owned(),
-            http: Client::new(),
-        }
+        HttpProvider { address: address.trim_end_matches('/').to_owned(), http: Client::new() }
     }
 
     async fn ask(&self, path: &str, ask: &impl Serialize) -> Outcome {
-        let request = self
-            .http
-            .post(format!("{}/sandbox/{path}", self.address))
-            .json(ask);
+        let request = self.http.post(format!("{}/sandbox/{path}", self.address)).json(ask);
         // Whatever is no clear answer may have been done all the same.
         match answer(request).await {
             Ok(Some(outcome)) => outcome,
-            Ok(None) => Outcome::Unknown {
-                why: "there is no provider at this address".into(),
-            },
+            Ok(None) => Outcome::Unknown { why: "there is no provider at this address".into() },
             Err(why) => Outcome::Unknown { why },
         }
     }

@@ -106,9 +106,7 @@ impl Sandbox {
             world.sleep(wait).await;
         }
         if behaviour == Behaviour::Timeout && kind == AttemptKind::Authorise {
-            return Outcome::Unknown {
-                why: "the sandbox keeps its answer to itself".into(),
-            };
+            return Outcome::Unknown { why: "the sandbox keeps its answer to itself".into() };
         }
         outcome
     }
@@ -123,10 +121,7 @@ impl Provider for Sandbox {
             store::authorise(tx, charge, settings).await
         });
         match charged {
-            Ok(outcome) => {
-                self.answer(outcome, Behaviour::of(&charge.token), AttemptKind::Authorise)
-                    .await
-            }
+            Ok(outcome) => self.answer(outcome, Behaviour::of(&charge.token), AttemptKind::Authorise).await,
             Err(error) => Outcome::Unknown { why: error.chain() },
         }
     }
@@ -168,26 +163,10 @@ async fn announce(
     if times == 0 {
         return Ok(());
     }
-    let body = serde_json::to_string(&Notice {
-        kind,
-        key,
-        amount,
-        outcome: outcome.clone(),
-    });
-    let webhook = Announce {
-        id: EventId::new(tx.world()).to_string(),
-        body: body.map_err(Error::internal)?,
-    };
+    let body = serde_json::to_string(&Notice { kind, key, amount, outcome: outcome.clone() });
+    let webhook = Announce { id: EventId::new(tx.world()).to_string(), body: body.map_err(Error::internal)? };
     for _ in 0..times {
-        jobs::add_with(
-            tx,
-            &webhook,
-            jobs::Options {
-                delay,
-                ..jobs::Options::default()
-            },
-        )
-        .await?;
+        jobs::add_with(tx, &webhook, jobs::Options { delay, ..jobs::Options::default() }).await?;
     }
     Ok(())
 }

@@ -62,14 +62,7 @@ pub struct SandboxCharge {
     pub currency: Currency,
 }
 
-db::from_row!(SandboxCharge {
-    order_id,
-    reference,
-    token,
-    state,
-    amount,
-    currency
-});
+db::from_row!(SandboxCharge { order_id, reference, token, state, amount, currency });
 
 /// Promises money, once per key.
 pub(super) async fn authorise(tx: &mut Tx, charge: &Charge, settings: &Settings) -> Result<Outcome> {
@@ -94,14 +87,7 @@ pub(super) async fn authorise(tx: &mut Tx, charge: &Charge, settings: &Settings)
         .await?;
     }
     let outcome = outcome(reference, code.map(str::to_owned));
-    announce(
-        tx,
-        settings,
-        behaviour,
-        (AttemptKind::Authorise, charge.key, charge.amount),
-        &outcome,
-    )
-    .await?;
+    announce(tx, settings, behaviour, (AttemptKind::Authorise, charge.key, charge.amount), &outcome).await?;
     Ok(outcome)
 }
 
@@ -143,14 +129,7 @@ pub(super) async fn change(
             .await?;
     }
     let outcome = outcome(change.reference.clone(), code.map(str::to_owned));
-    announce(
-        tx,
-        settings,
-        behaviour,
-        (kind, change.key, change.amount),
-        &outcome,
-    )
-    .await?;
+    announce(tx, settings, behaviour, (kind, change.key, change.amount), &outcome).await?;
     Ok((outcome, behaviour))
 }
 
@@ -200,9 +179,7 @@ fn outcome(reference: String, code: Option<String>) -> Outcome {
 }
 
 fn lost() -> Outcome {
-    Outcome::Unknown {
-        why: "the sandbox lost a call".into(),
-    }
+    Outcome::Unknown { why: "the sandbox lost a call".into() }
 }
 
 /// Every charge of an order.
@@ -218,8 +195,7 @@ pub(crate) async fn charges_of(tx: &mut Tx, order: OrderId) -> Result<Vec<Sandbo
 
 /// Whether the sandbox has any books here.
 pub(crate) async fn any_charge(tx: &mut Tx) -> Result<bool> {
-    let any: Option<(String,)> = query("SELECT reference FROM sandbox_charges LIMIT 1")
-        .fetch_optional(tx)
-        .await?;
+    let any: Option<(String,)> =
+        query("SELECT reference FROM sandbox_charges LIMIT 1").fetch_optional(tx).await?;
     Ok(any.is_some())
 }

@@ -22,10 +22,7 @@ impl Payments {
         let settled = self.settle(&attempt, new).await?;
         let order = ask.order;
         if settled.attempt.state == AttemptState::Declined {
-            return Err(AuthoriseError::Declined {
-                order,
-                code: settled.attempt.declined(),
-            });
+            return Err(AuthoriseError::Declined { order, code: settled.attempt.declined() });
         }
         if settled.undone && settled.payment.state == PaymentState::Authorised {
             self.void(order).await.map_err(kernel::Error::from)?;
@@ -33,9 +30,7 @@ impl Payments {
         if settled.undone && settled.payment.captured == 0 {
             return Err(AuthoriseError::Undone { order });
         }
-        Ok(Authorised {
-            payment: settled.payment.id,
-        })
+        Ok(Authorised { payment: settled.payment.id })
     }
 }
 

@@ -33,10 +33,9 @@ impl Payments {
                 Next::Capture(attempt, new) => {
                     let settled = self.settle(&attempt, new).await?;
                     return match settled.attempt.state {
-                        AttemptState::Declined => Err(CaptureError::Refused {
-                            order,
-                            why: settled.attempt.declined().into(),
-                        }),
+                        AttemptState::Declined => {
+                            Err(CaptureError::Refused { order, why: settled.attempt.declined().into() })
+                        }
                         AttemptState::Done | AttemptState::Pending => Ok(settled.payment),
                     };
                 }
@@ -46,17 +45,10 @@ impl Payments {
 }
 
 async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, CaptureError> {
-    let refuse = |why: &'static str| CaptureError::Refused {
-        order,
-        why: why.into(),
-    };
+    let refuse = |why: &'static str| CaptureError::Refused { order, why: why.into() };
     let undone = store::lock_gate(tx, order).await?;
     let Some(payment) = store::find_payment(tx, order).await? else {
-        return Err(if undone {
-            refuse("the order was undone")
-        } else {
-            CaptureError::NoPayment { order }
-        });
+        return Err(if undone { refuse("the order was undone") } else { CaptureError::NoPayment { order } });
     };
     match payment.state {
         PaymentState::Captured | PaymentState::Refunded => return Ok(Next::Taken(payment)),

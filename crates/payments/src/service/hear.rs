@@ -34,13 +34,7 @@ impl Payments {
             let settled = settle::save(tx, &attempt, Some(&notice.outcome)).await?;
             if settled.undone {
                 // What was promised to an order that was undone is given back.
-                jobs::add(
-                    tx,
-                    &Undo {
-                        order: attempt.order_id,
-                    },
-                )
-                .await?;
+                jobs::add(tx, &Undo { order: attempt.order_id }).await?;
             }
             Ok(())
         })
@@ -51,9 +45,8 @@ impl Payments {
     /// What cannot be learnt now is left for the next pass.
     pub async fn recover(&self) -> Result<usize> {
         let before = self.db.world().now() - self.settings.recover_after;
-        let pending: Result<Vec<Attempt>> = db::read!(self.db, async |tx| {
-            store::attempts_pending(tx, before, AT_ONCE).await
-        });
+        let pending: Result<Vec<Attempt>> =
+            db::read!(self.db, async |tx| { store::attempts_pending(tx, before, AT_ONCE).await });
         let mut recovered = 0;
         for attempt in pending? {
             match self.settle(&attempt, false).await {
@@ -63,9 +56,8 @@ impl Payments {
                 }
             }
         }
-        let promised: Result<Vec<OrderId>> = db::read!(self.db, async |tx| {
-            store::undone_but_promised(tx, before, AT_ONCE).await
-        });
+        let promised: Result<Vec<OrderId>> =
+            db::read!(self.db, async |tx| { store::undone_but_promised(tx, before, AT_ONCE).await });
         for order in promised? {
             match self.void(order).await.map_err(Error::from) {
                 Ok(()) => recovered += 1,

@@ -77,11 +77,7 @@ pub struct Payments {
 impl Payments {
     /// With these needs; fails when the webhook secret is none.
     pub fn new(needs: Needs) -> Result<Payments> {
-        let Needs {
-            db,
-            settings,
-            provider,
-        } = needs;
+        let Needs { db, settings, provider } = needs;
         let secret = match &settings.webhook_secret {
             Some(text) => Secret::parse(text).map_err(|why| Error::invalid("invalid_webhook_secret", why))?,
             // Nobody else signs or checks: the sandbox is here.
@@ -95,13 +91,7 @@ impl Payments {
                 (Some(sandbox.clone()), Arc::new(sandbox) as Arc<dyn Provider>)
             }
         };
-        Ok(Payments {
-            db,
-            settings: Arc::new(settings),
-            secret,
-            sandbox,
-            provider,
-        })
+        Ok(Payments { db, settings: Arc::new(settings), secret, sandbox, provider })
     }
 
     /// The payment of an order.
@@ -116,9 +106,7 @@ impl Payments {
         let payment = self.payment(order).await?;
         db::snapshot!(self.db, async |tx| {
             Ok(Books {
-                payment: store::find_payment(tx, order)
-                    .await?
-                    .unwrap_or_else(|| payment.clone()),
+                payment: store::find_payment(tx, order).await?.unwrap_or_else(|| payment.clone()),
                 attempts: store::attempts(tx, order).await?,
                 ledger: store::ledger(tx, order).await?,
                 refunds: store::refunds(tx, order).await?,
@@ -173,17 +161,12 @@ impl contract::Payments for Payments {
 
     async fn capture(&self, ask: contract::Capture) -> Result<contract::Captured> {
         let payment = Payments::capture(self, ask.order).await?;
-        Ok(contract::Captured {
-            payment: payment.id,
-            amount: payment.money(payment.amount),
-        })
+        Ok(contract::Captured { payment: payment.id, amount: payment.money(payment.amount) })
     }
 
     async fn refund(&self, ask: contract::Refund) -> Result<contract::Refunded> {
         let payment = Payments::refund(self, ask.order).await?;
-        Ok(contract::Refunded {
-            amount: payment.map(|payment| payment.money(payment.refunded)),
-        })
+        Ok(contract::Refunded { amount: payment.map(|payment| payment.money(payment.refunded)) })
     }
 
     async fn payment(&self, ask: contract::GetPayment) -> Result<contract::Payment> {

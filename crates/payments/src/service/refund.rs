@@ -37,10 +37,9 @@ impl Payments {
                 Next::Refund(attempt, new) => {
                     let settled = self.settle(&attempt, new).await?;
                     return match settled.attempt.state {
-                        AttemptState::Declined => Err(RefundError::Refused {
-                            order,
-                            code: settled.attempt.declined(),
-                        }),
+                        AttemptState::Declined => {
+                            Err(RefundError::Refused { order, code: settled.attempt.declined() })
+                        }
                         AttemptState::Done | AttemptState::Pending => Ok(Some(settled.payment)),
                     };
                 }

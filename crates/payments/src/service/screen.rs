@@ -11,10 +11,7 @@ impl Payments {
     pub async fn screen(&self, ask: &Screen) -> Result<Screened> {
         let rules = &self.settings.rules;
         // More than that are refused all the same.
-        let most = rules
-            .orders_per_hour
-            .saturating_mul(rules.deny_factor)
-            .saturating_add(1);
+        let most = rules.orders_per_hour.saturating_mul(rules.deny_factor).saturating_add(1);
         let now = self.db.world().now();
         db::write!(self.db, async |tx| {
             tx.repeatable();

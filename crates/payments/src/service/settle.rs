@@ -50,17 +50,8 @@ impl Payments {
 
     async fn send(&self, attempt: &Attempt) -> Outcome {
         let (key, amount) = (attempt.key, attempt.money());
-        let change = || Change {
-            key,
-            reference: attempt.reference.clone().unwrap_or_default(),
-            amount,
-        };
-        let charge = || Charge {
-            key,
-            order: attempt.order_id,
-            amount,
-            token: attempt.token.clone(),
-        };
+        let change = || Change { key, reference: attempt.reference.clone().unwrap_or_default(), amount };
+        let charge = || Charge { key, order: attempt.order_id, amount, token: attempt.token.clone() };
         let asking = async {
             match attempt.kind {
                 AttemptKind::Authorise => self.provider.authorise(&charge()).await,
@@ -69,24 +60,14 @@ impl Payments {
                 AttemptKind::Refund => self.provider.refund(&change()).await,
             }
         };
-        let answer = self
-            .db
-            .world()
-            .timeout(self.settings.provider_timeout, asking)
-            .await;
-        answer.unwrap_or_else(|| Outcome::Unknown {
-            why: "no answer in time".into(),
-        })
+        let answer = self.db.world().timeout(self.settings.provider_timeout, asking).await;
+        answer.unwrap_or_else(|| Outcome::Unknown { why: "no answer in time".into() })
     }
 
     /// What became of an attempt, by its key; nothing if it never arrived.
     async fn ask_after(&self, attempt: &Attempt) -> Result<Option<Outcome>> {
         let asking = self.provider.find(attempt.key);
-        let answer = self
-            .db
-            .world()
-            .timeout(self.settings.provider_timeout, asking)
-            .await;
+        let answer = self.db.world().timeout(self.settings.provider_timeout, asking).await;
         match answer {
             Some(Ok(Some(Outcome::Unknown { why }))) => Err(outcome_unknown(attempt.order_id, &why)),
             Some(Ok(outcome)) => Ok(outcome),
@@ -127,16 +108,9 @@ pub async fn save(tx: &mut Tx, asked: &Attempt, outcome: Option<&Outcome>) -> Re
             let payment = follow(tx, &attempt, payment).await?;
             (attempt, payment)
         }
-        None => (
-            store::attempt_by_key(tx, asked.key).await?.ok_or_else(gone)?,
-            payment,
-        ),
+        None => (store::attempt_by_key(tx, asked.key).await?.ok_or_else(gone)?, payment),
     };
-    Ok(Settled {
-        attempt,
-        payment,
-        undone,
-    })
+    Ok(Settled { attempt, payment, undone })
 }
 
 /// What follows from an outcome that was just saved.

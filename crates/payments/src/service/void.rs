@@ -35,10 +35,9 @@ impl Payments {
                 Next::Void(attempt, new) => {
                     let settled = self.settle(&attempt, new).await?;
                     return match settled.attempt.state {
-                        AttemptState::Declined => Err(VoidError::Refused {
-                            order,
-                            code: settled.attempt.declined(),
-                        }),
+                        AttemptState::Declined => {
+                            Err(VoidError::Refused { order, code: settled.attempt.declined() })
+                        }
                         AttemptState::Done | AttemptState::Pending => Ok(()),
                     };
                 }

@@ -21,13 +21,7 @@ pub struct Entry {
     pub booked_at: Time,
 }
 
-db::from_row!(Entry {
-    attempt_key,
-    account,
-    amount,
-    currency,
-    booked_at
-});
+db::from_row!(Entry { attempt_key, account, amount, currency, booked_at });
 
 /// One refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +36,7 @@ pub struct RefundRow {
     pub refunded_at: Time,
 }
 
-db::from_row!(RefundRow {
-    id,
-    amount,
-    currency,
-    refunded_at
-});
+db::from_row!(RefundRow { id, amount, currency, refunded_at });
 
 /// Books one entry; its counterparts follow in the same transaction.
 pub async fn book(tx: &mut Tx, attempt: &Attempt, account: Account, amount: i64, now: Time) -> Result<()> {
@@ -119,10 +108,7 @@ pub async fn find_screening(tx: &mut Tx, order: OrderId) -> Result<Option<Screen
     struct Found(Screened);
     impl FromRow for Found {
         fn from_row(row: &Row<'_>) -> Result<Found> {
-            Ok(Found(Screened {
-                verdict: row.get("verdict")?,
-                reason: row.get("reason")?,
-            }))
+            Ok(Found(Screened { verdict: row.get("verdict")?, reason: row.get("reason")? }))
         }
     }
     let found: Option<Found> = query("SELECT verdict, reason FROM screenings WHERE order_id = $1")
@@ -177,8 +163,5 @@ pub async fn hear(tx: &mut Tx, id: &str, now: Time) -> Result<bool> {
 
 /// Forgets webhooks heard before then: a signature that old is refused anyway.
 pub async fn forget_webhooks(tx: &mut Tx, before: Time) -> Result<u64> {
-    query("DELETE FROM webhooks_heard WHERE heard_at < $1")
-        .bind(before)
-        .execute(tx)
-        .await
+    query("DELETE FROM webhooks_heard WHERE heard_at < $1").bind(before).execute(tx).await
 }

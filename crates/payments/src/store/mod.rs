@@ -104,11 +104,7 @@ pub async fn lock_gate(tx: &mut Tx, order: OrderId) -> Result<bool> {
 
 /// Leaves the mark of an undo on a gate that is locked.
 pub async fn mark_undone(tx: &mut Tx, order: OrderId) -> Result<()> {
-    query("UPDATE gates SET undone = $2 WHERE order_id = $1")
-        .bind(order)
-        .bind(true)
-        .execute(tx)
-        .await?;
+    query("UPDATE gates SET undone = $2 WHERE order_id = $1").bind(order).bind(true).execute(tx).await?;
     Ok(())
 }
 
@@ -150,10 +146,7 @@ pub async fn find_payment(tx: &mut Tx, order: OrderId) -> Result<Option<Payment>
 pub async fn advance(
     tx: &mut Tx,
     payment: &Payment,
-    (from, to): (
-        contracts::payments::PaymentState,
-        contracts::payments::PaymentState,
-    ),
+    (from, to): (contracts::payments::PaymentState, contracts::payments::PaymentState),
     now: Time,
 ) -> Result<Option<Payment>> {
     let (captured, refunded) = payment.amounts_in(to);

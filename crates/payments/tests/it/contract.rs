@@ -58,11 +58,7 @@ async fn each_step_done_twice_is_done_once(db: TestDb) {
         for _ in 0..2 {
             assert_eq!(shop.refund(order).await.unwrap(), Some(euros(12)));
         }
-        assert_eq!(
-            shop.capture(order).await.unwrap(),
-            taken,
-            "answered as the first time"
-        );
+        assert_eq!(shop.capture(order).await.unwrap(), taken, "answered as the first time");
         shop.authorise(voided, "tok_success").await.unwrap();
         for _ in 0..2 {
             shop.void(voided).await.unwrap();
@@ -82,11 +78,7 @@ async fn a_promise_is_given_back(db: TestDb) {
         shop.authorise(refused, "tok_capture_refused").await.unwrap();
 
         assert_eq!(code(shop.capture(refused).await), "capture_refused");
-        assert_eq!(
-            code(shop.capture(refused).await),
-            "capture_refused",
-            "refused for good"
-        );
+        assert_eq!(code(shop.capture(refused).await), "capture_refused", "refused for good");
         shop.void(promised).await.unwrap();
         shop.void(refused).await.unwrap();
 
@@ -136,17 +128,10 @@ async fn a_decline_is_final(db: TestDb) {
             let error = shop.authorise(order, token).await.unwrap_err();
 
             assert_eq!((error.kind, &*error.code), (Kind::Conflict, expected));
-            assert_eq!(
-                code(shop.authorise(order, "tok_success").await),
-                expected,
-                "the intent was declined"
-            );
+            assert_eq!(code(shop.authorise(order, "tok_success").await), expected, "the intent was declined");
             assert_eq!(code(shop.capture(order).await), "capture_refused");
             shop.void(order).await.unwrap();
-            assert_eq!(
-                (shop.state(order).await, shop.charges(order).await),
-                ("declined".into(), vec![])
-            );
+            assert_eq!((shop.state(order).await, shop.charges(order).await), ("declined".into(), vec![]));
         }
         shop.audit().await;
     }
@@ -156,16 +141,8 @@ async fn money_taken_without_an_answer_is_found(db: TestDb) {
     for way in WAYS {
         let provider_timeout = Duration::from_millis(if matches!(way, Way::OverHttp) { 700 } else { 5000 });
         let webhook_secret = Some(SECRET.to_owned());
-        let shop = Shop::with(
-            &db,
-            way,
-            Settings {
-                provider_timeout,
-                webhook_secret,
-                ..Settings::default()
-            },
-        )
-        .await;
+        let shop =
+            Shop::with(&db, way, Settings { provider_timeout, webhook_secret, ..Settings::default() }).await;
         let order = shop.order();
 
         shop.authorise(order, "tok_timeout").await.unwrap();
@@ -188,10 +165,7 @@ async fn wrong_asks_are_refused_alike(db: TestDb) {
         let shop = Shop::start(&db, way).await;
         let order = shop.order();
         shop.authorise(order, "tok_success").await.unwrap();
-        let other_amount = shop
-            .authorise_for(order, "tok_success", euros(13))
-            .await
-            .unwrap_err();
+        let other_amount = shop.authorise_for(order, "tok_success", euros(13)).await.unwrap_err();
         shop.capture(order).await.unwrap();
 
         let refusals = [
@@ -201,15 +175,8 @@ async fn wrong_asks_are_refused_alike(db: TestDb) {
             code(shop.authorise_for(shop.order(), "tok_success", euros(-1)).await),
         ];
 
-        assert_eq!(
-            refusals,
-            ["already_captured", "no_payment", "no_payment", "invalid_request"],
-            "{way:?}"
-        );
-        assert_eq!(
-            (other_amount.kind, &*other_amount.code),
-            (Kind::Mismatch, "payment_differs")
-        );
+        assert_eq!(refusals, ["already_captured", "no_payment", "no_payment", "invalid_request"], "{way:?}");
+        assert_eq!((other_amount.kind, &*other_amount.code), (Kind::Mismatch, "payment_differs"));
         assert_eq!(shop.charges(order).await, [ChargeState::Captured]);
         shop.audit().await;
     }
@@ -225,15 +192,9 @@ async fn the_first_screening_stays(db: TestDb) {
 
         assert_eq!((first.verdict, &second), (Verdict::Review, &first));
         let verdicts = [
-            shop.screen(shop.order(), customer, euros(1), "tok_review")
-                .await
-                .verdict,
-            shop.screen(shop.order(), customer, euros(10_001), "tok_success")
-                .await
-                .verdict,
-            shop.screen(shop.order(), customer, euros(1), "tok_success")
-                .await
-                .verdict,
+            shop.screen(shop.order(), customer, euros(1), "tok_review").await.verdict,
+            shop.screen(shop.order(), customer, euros(10_001), "tok_success").await.verdict,
+            shop.screen(shop.order(), customer, euros(1), "tok_success").await.verdict,
         ];
         assert_eq!(verdicts, [Verdict::Review, Verdict::Deny, Verdict::Approve]);
         shop.audit().await;
@@ -241,51 +202,28 @@ async fn the_first_screening_stays(db: TestDb) {
 }
 
 async fn a_customer_in_a_hurry_is_reviewed_and_then_denied(db: TestDb) {
-    let rules = payments::Rules {
-        orders_per_hour: 3,
-        ..payments::Rules::default()
-    };
-    let shop = Shop::with(
-        &db,
-        Way::Here,
-        Settings {
-            rules,
-            ..Settings::default()
-        },
-    )
-    .await;
+    let rules = payments::Rules { orders_per_hour: 3, ..payments::Rules::default() };
+    let shop = Shop::with(&db, Way::Here, Settings { rules, ..Settings::default() }).await;
     let customer = shop.customer();
     let orders: Vec<_> = (0..20).map(|_| shop.order()).collect();
 
-    let screened = orders
-        .iter()
-        .map(|order| shop.screen(*order, customer, euros(1), "tok_success"));
+    let screened = orders.iter().map(|order| shop.screen(*order, customer, euros(1), "tok_success"));
     let found = futures::future::join_all(screened).await;
 
-    let count = |verdict| {
-        found
-            .iter()
-            .filter(|screened| screened.verdict == verdict)
-            .count()
-    };
+    let count = |verdict| found.iter().filter(|screened| screened.verdict == verdict).count();
     assert_eq!(
         [Verdict::Approve, Verdict::Review, Verdict::Deny].map(count),
         [3, 12, 5],
         "though they came at once"
     );
     shop.clock.forward(Duration::from_secs(3601));
-    assert_eq!(
-        shop.screen(shop.order(), customer, euros(1), "tok_success")
-            .await
-            .verdict,
-        Verdict::Approve
-    );
+    assert_eq!(shop.screen(shop.order(), customer, euros(1), "tok_success").await.verdict, Verdict::Approve);
     shop.audit().await;
 }
 
 async fn every_change_is_announced(db: TestDb) {
     let shop = Shop::start(&db, Way::Here).await;
-    let bus = bus::Bus::memory(shop.db.world());
+    let bus = bus::Bus::memory();
     let mut heard = bus.listen();
     let (bought, cancelled, declined) = (shop.order(), shop.order(), shop.order());
     shop.authorise(bought, "tok_success").await.unwrap();
@@ -308,18 +246,8 @@ async fn every_change_is_announced(db: TestDb) {
             .map(|(_, topic, version)| (topic.as_str(), *version))
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        of(bought),
-        [
-            ("payments.authorised", 1),
-            ("payments.captured", 2),
-            ("payments.refunded", 3)
-        ]
-    );
-    assert_eq!(
-        of(cancelled),
-        [("payments.authorised", 1), ("payments.voided", 2)]
-    );
+    assert_eq!(of(bought), [("payments.authorised", 1), ("payments.captured", 2), ("payments.refunded", 3)]);
+    assert_eq!(of(cancelled), [("payments.authorised", 1), ("payments.voided", 2)]);
     assert_eq!(of(declined), [("payments.declined", 1)]);
     shop.audit().await;
 }

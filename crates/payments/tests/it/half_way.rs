@@ -66,11 +66,7 @@ async fn an_ask_that_never_arrived_is_made_again_with_its_key(db: TestDb) {
         step.before(&shop, order).await;
         shop.moody.be(Mood::Lost);
 
-        assert_eq!(
-            code(step.take(&shop, order).await),
-            "payment_outcome_unknown",
-            "{step:?}"
-        );
+        assert_eq!(code(step.take(&shop, order).await), "payment_outcome_unknown", "{step:?}");
         step.take(&shop, order).await.unwrap();
 
         assert_eq!(shop.charges(order).await, [then]);
@@ -85,17 +81,9 @@ async fn an_ask_without_an_answer_is_asked_after_and_never_guessed(db: TestDb) {
         step.before(&shop, order).await;
         shop.moody.be(Mood::Unanswered);
 
-        assert_eq!(
-            code(step.take(&shop, order).await),
-            "payment_outcome_unknown",
-            "{step:?}"
-        );
+        assert_eq!(code(step.take(&shop, order).await), "payment_outcome_unknown", "{step:?}");
         let asks = shop.moody.asks.load(Ordering::SeqCst);
-        assert_eq!(
-            code(step.take(&shop, order).await),
-            "payment_outcome_unknown",
-            "still deaf"
-        );
+        assert_eq!(code(step.take(&shop, order).await), "payment_outcome_unknown", "still deaf");
         shop.moody.be_deaf(false);
         step.take(&shop, order).await.unwrap();
 
@@ -121,11 +109,7 @@ async fn die_in(shop: &Shop, step: Step, order: OrderId) {
         tokio::task::yield_now().await;
     }
     // The provider is done when its books say so.
-    let then = STEPS
-        .iter()
-        .find(|(other, _)| *other as u8 == step as u8)
-        .unwrap()
-        .1;
+    let then = STEPS.iter().find(|(other, _)| *other as u8 == step as u8).unwrap().1;
     while shop.charges(order).await != [then] {
         tokio::task::yield_now().await;
     }
@@ -158,11 +142,7 @@ async fn the_sweep_learns_what_nobody_came_back_for(db: TestDb) {
         die_in(&shop, step, order).await;
         orders.push((order, then));
     }
-    assert_eq!(
-        shop.payments.recover().await.unwrap(),
-        0,
-        "it is too early to ask after them"
-    );
+    assert_eq!(shop.payments.recover().await.unwrap(), 0, "it is too early to ask after them");
 
     runner.run_due().await.unwrap();
     shop.clock.forward(Duration::from_secs(121));
@@ -172,11 +152,7 @@ async fn the_sweep_learns_what_nobody_came_back_for(db: TestDb) {
         assert_eq!(shop.charges(order).await, [then]);
         assert_eq!(shop.state(order).await, then.as_str());
     }
-    assert_eq!(
-        shop.payments.recover().await.unwrap(),
-        0,
-        "the second sweep finds nothing"
-    );
+    assert_eq!(shop.payments.recover().await.unwrap(), 0, "the second sweep finds nothing");
     shop.audit().await;
 }
 

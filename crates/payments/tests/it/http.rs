@@ -12,10 +12,7 @@ use web::{Caller, Role, auth};
 
 use crate::shop::{Shop, Way};
 
-both_databases!(
-    staff_see_the_payment_and_everything_behind_it,
-    a_webhook_is_heard_at_its_address
-);
+both_databases!(staff_see_the_payment_and_everything_behind_it, a_webhook_is_heard_at_its_address);
 
 struct NoKeys;
 
@@ -50,11 +47,8 @@ async fn staff_see_the_payment_and_everything_behind_it(db: TestDb) {
     shop.authorise(order, "tok_success_secret").await.unwrap();
     shop.capture(order).await.unwrap();
     shop.refund(order).await.unwrap();
-    let get = |order: kernel::OrderId| {
-        Request::get(format!("/payments/{order}"))
-            .body(Body::empty())
-            .unwrap()
-    };
+    let get =
+        |order: kernel::OrderId| Request::get(format!("/payments/{order}")).body(Body::empty()).unwrap();
 
     let (status, seen) = ask(&shop, Some(Role::Staff), get(order)).await;
 
@@ -67,29 +61,11 @@ async fn staff_see_the_payment_and_everything_behind_it(db: TestDb) {
         .collect();
     assert_eq!(kinds, ["authorise", "capture", "refund"]);
     let entries = seen["ledger"].as_array().unwrap();
-    assert_eq!(
-        entries
-            .iter()
-            .map(|entry| entry["amount"]["amount"].as_i64().unwrap())
-            .sum::<i64>(),
-        0
-    );
-    assert_eq!(
-        (entries.len(), seen["refunds"][0]["amount"]["amount"].as_i64()),
-        (4, Some(1200))
-    );
-    assert!(
-        !seen.to_string().contains("tok_success_secret"),
-        "a token is shown to nobody"
-    );
-    assert_eq!(
-        ask(&shop, Some(Role::Staff), get(shop.order())).await.1["code"],
-        "no_payment"
-    );
-    assert_eq!(
-        ask(&shop, Some(Role::Customer), get(order)).await.0,
-        StatusCode::FORBIDDEN
-    );
+    assert_eq!(entries.iter().map(|entry| entry["amount"]["amount"].as_i64().unwrap()).sum::<i64>(), 0);
+    assert_eq!((entries.len(), seen["refunds"][0]["amount"]["amount"].as_i64()), (4, Some(1200)));
+    assert!(!seen.to_string().contains("tok_success_secret"), "a token is shown to nobody");
+    assert_eq!(ask(&shop, Some(Role::Staff), get(shop.order())).await.1["code"], "no_payment");
+    assert_eq!(ask(&shop, Some(Role::Customer), get(order)).await.0, StatusCode::FORBIDDEN);
     assert_eq!(ask(&shop, None, get(order)).await.0, StatusCode::UNAUTHORIZED);
     shop.audit().await;
 }
@@ -103,9 +79,6 @@ async fn a_webhook_is_heard_at_its_address(db: TestDb) {
 
     let (status, problem) = ask(&shop, None, request).await;
 
-    assert_eq!(
-        (status, &problem["code"]),
-        (StatusCode::UNAUTHORIZED, &json!("webhook_not_verified"))
-    );
+    assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("webhook_not_verified")));
     shop.audit().await;
 }

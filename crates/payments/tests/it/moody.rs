@@ -39,12 +39,7 @@ pub struct Moody {
 
 impl Moody {
     pub fn new(sandbox: Sandbox) -> Moody {
-        Moody {
-            sandbox,
-            next: Arc::default(),
-            deaf: Arc::default(),
-            asks: Arc::default(),
-        }
+        Moody { sandbox, next: Arc::default(), deaf: Arc::default(), asks: Arc::default() }
     }
 
     /// The next ask meets this mood, those after it none.
@@ -60,9 +55,7 @@ impl Moody {
     async fn meet(&self, ask: impl Future<Output = Outcome>) -> Outcome {
         self.asks.fetch_add(1, Ordering::SeqCst);
         let mood = self.next.lock().unwrap().take();
-        let unknown = || Outcome::Unknown {
-            why: "the line broke".into(),
-        };
+        let unknown = || Outcome::Unknown { why: "the line broke".into() };
         match mood {
             None => ask.await,
             Some(Mood::Lost) => unknown(),
@@ -108,10 +101,7 @@ impl Provider for Moody {
 
     async fn find(&self, key: AttemptId) -> Result<Option<Outcome>> {
         if *self.deaf.lock().unwrap() {
-            return Err(Error::unavailable(
-                "provider_unreachable",
-                "the provider cannot be reached",
-            ));
+            return Err(Error::unavailable("provider_unreachable", "the provider cannot be reached"));
         }
         self.sandbox.find(key).await
     }

@@ -19,31 +19,12 @@ async fn twenty_of_each_step_at_once_have_one_effect(db: TestDb) {
         let (bought, voided) = (shop.order(), shop.order());
 
         let promised = join_all((0..20).map(|_| shop.authorise(bought, "tok_success"))).await;
-        assert!(
-            promised
-                .windows(2)
-                .all(|pair| pair[0].as_ref().unwrap() == pair[1].as_ref().unwrap())
-        );
+        assert!(promised.windows(2).all(|pair| pair[0].as_ref().unwrap() == pair[1].as_ref().unwrap()));
         assert_eq!(shop.charges(bought).await, [ChargeState::Authorised]);
-        assert!(
-            join_all((0..20).map(|_| shop.capture(bought)))
-                .await
-                .iter()
-                .all(Result::is_ok)
-        );
-        assert!(
-            join_all((0..20).map(|_| shop.refund(bought)))
-                .await
-                .iter()
-                .all(Result::is_ok)
-        );
+        assert!(join_all((0..20).map(|_| shop.capture(bought))).await.iter().all(Result::is_ok));
+        assert!(join_all((0..20).map(|_| shop.refund(bought))).await.iter().all(Result::is_ok));
         shop.authorise(voided, "tok_success").await.unwrap();
-        assert!(
-            join_all((0..20).map(|_| shop.void(voided)))
-                .await
-                .iter()
-                .all(Result::is_ok)
-        );
+        assert!(join_all((0..20).map(|_| shop.void(voided))).await.iter().all(Result::is_ok));
 
         assert_eq!(shop.charges(bought).await, [ChargeState::Refunded]);
         assert_eq!(shop.charges(voided).await, [ChargeState::Voided]);
@@ -76,10 +57,7 @@ async fn an_authorise_and_its_void_at_once_leave_nothing_promised(db: TestDb) {
 
     for order in orders {
         let charges = shop.charges(order).await;
-        assert!(
-            charges.is_empty() || charges == [ChargeState::Voided],
-            "{charges:?}"
-        );
+        assert!(charges.is_empty() || charges == [ChargeState::Voided], "{charges:?}");
     }
     shop.audit().await;
 }
@@ -89,20 +67,13 @@ async fn a_capture_and_a_void_at_once_end_in_one_of_the_two(db: TestDb) {
     let orders: Vec<_> = (0..40).map(|_| shop.order()).collect();
     join_all(orders.iter().map(|order| shop.authorise(*order, "tok_success"))).await;
 
-    let outcomes = join_all(
-        orders
-            .iter()
-            .map(|order| async { tokio::join!(shop.capture(*order), shop.void(*order)) }),
-    )
-    .await;
+    let outcomes =
+        join_all(orders.iter().map(|order| async { tokio::join!(shop.capture(*order), shop.void(*order)) }))
+            .await;
 
     for (order, (captured, voided)) in orders.into_iter().zip(outcomes) {
         assert_ne!(captured.is_ok(), voided.is_ok(), "{captured:?} {voided:?}");
-        let then = if captured.is_ok() {
-            ChargeState::Captured
-        } else {
-            ChargeState::Voided
-        };
+        let then = if captured.is_ok() { ChargeState::Captured } else { ChargeState::Voided };
         assert_eq!(shop.charges(order).await, [then]);
     }
     shop.audit().await;
@@ -114,9 +85,7 @@ async fn a_capture_and_its_refund_at_once_leave_nothing_taken(db: TestDb) {
     join_all(orders.iter().map(|order| shop.authorise(*order, "tok_success"))).await;
 
     let outcomes = join_all(
-        orders
-            .iter()
-            .map(|order| async { tokio::join!(shop.capture(*order), shop.refund(*order)) }),
+        orders.iter().map(|order| async { tokio::join!(shop.capture(*order), shop.refund(*order)) }),
     )
     .await;
 

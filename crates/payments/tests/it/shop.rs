@@ -53,37 +53,23 @@ pub async fn serve(routes: Router) -> String {
 
 impl Shop {
     pub async fn start(tests: &TestDb, way: Way) -> Shop {
-        Shop::with(
-            tests,
-            way,
-            Settings {
-                provider_timeout: Duration::from_secs(5),
-                ..Settings::default()
-            },
-        )
-        .await
+        Shop::with(tests, way, Settings { provider_timeout: Duration::from_secs(5), ..Settings::default() })
+            .await
     }
 
     pub async fn with(tests: &TestDb, way: Way, settings: Settings) -> Shop {
         let clock = Clock::new();
         let name = format!("payments_{way:?}").to_lowercase();
-        let db = tests
-            .open_in(&clock.world(), &name, &payments::migrations())
-            .await;
+        let db = tests.open_in(&clock.world(), &name, &payments::migrations()).await;
         let sandbox = Sandbox::new(db.clone(), settings.sandbox.clone());
         let moody = Moody::new(sandbox.clone());
         let provider: Arc<dyn payments::provider::Provider> = match way {
             Way::Here => Arc::new(moody.clone()),
-            Way::OverHttp => Arc::new(HttpProvider::new(
-                &serve(payments::sandbox::http::routes(sandbox.clone())).await,
-            )),
+            Way::OverHttp => {
+                Arc::new(HttpProvider::new(&serve(payments::sandbox::http::routes(sandbox.clone())).await))
+            }
         };
-        let payments = Payments::new(Needs {
-            db: db.clone(),
-            settings,
-            provider: Some(provider),
-        })
-        .unwrap();
+        let payments = Payments::new(Needs { db: db.clone(), settings, provider: Some(provider) }).unwrap();
         let asked: Arc<dyn contracts::payments::Payments> = match way {
             Way::Here => Arc::new(payments.clone()),
             Way::OverHttp => {
@@ -91,14 +77,7 @@ impl Shop {
                 Arc::new(PaymentsClient(rpc::Channel::new(World::real(), vec![address])))
             }
         };
-        Shop {
-            db,
-            clock,
-            payments,
-            sandbox,
-            moody,
-            asked,
-        }
+        Shop { db, clock, payments, sandbox, moody, asked }
     }
 
     pub fn order(&self) -> OrderId {
@@ -115,14 +94,7 @@ impl Shop {
 
     pub async fn authorise_for(&self, order: OrderId, token: &str, total: Money) -> Result<Authorised> {
         let customer = UserId::from_uuid(order.uuid());
-        self.asked
-            .authorise(Authorise {
-                order,
-                customer,
-                total,
-                token: token.into(),
-            })
-            .await
+        self.asked.authorise(Authorise { order, customer, total, token: token.into() }).await
     }
 
     pub async fn capture(&self, order: OrderId) -> Result<Captured> {
@@ -134,10 +106,7 @@ impl Shop {
     }
 
     pub async fn refund(&self, order: OrderId) -> Result<Option<Money>> {
-        self.asked
-            .refund(Refund { order })
-            .await
-            .map(|refunded| refunded.amount)
+        self.asked.refund(Refund { order }).await.map(|refunded| refunded.amount)
     }
 
     pub async fn payment(&self, order: OrderId) -> Result<Payment> {
@@ -149,32 +118,18 @@ impl Shop {
     }
 
     pub async fn screen(&self, order: OrderId, customer: UserId, total: Money, token: &str) -> Screened {
-        self.asked
-            .screen(Screen {
-                order,
-                customer,
-                total,
-                token: token.into(),
-            })
-            .await
-            .unwrap()
+        self.asked.screen(Screen { order, customer, total, token: token.into() }).await.unwrap()
     }
 
     /// How the provider's charges of an order stand.
     pub async fn charges(&self, order: OrderId) -> Vec<ChargeState> {
-        self.sandbox
-            .charges_of(order)
-            .await
-            .unwrap()
-            .iter()
-            .map(|charge| charge.state)
-            .collect()
+        self.sandbox.charges_of(order).await.unwrap().iter().map(|charge| charge.state).collect()
     }
 
     /// Every invariant, and that nothing is left over.
     pub async fn audit(&self) {
         assert_eq!(payments::audit(&self.db).await.unwrap(), Vec::<String>::new());
-        let bus = bus::Bus::memory(self.db.world());
+        let bus = bus::Bus::memory();
         while bus.relay_once("payments", &self.db).await.unwrap() > 0 {}
         let left: Result<(i64, i64)> = db::read!(self.db, async |tx| {
             Ok((bus::outbox::pending(tx).await?, jobs::pending(tx).await?))

@@ -27,54 +27,30 @@ both_databases!(
 );
 
 async fn shop(db: &TestDb) -> Shop {
-    Shop::with(
-        db,
-        Way::Here,
-        Settings {
-            webhook_secret: Some(SECRET.into()),
-            ..Settings::default()
-        },
-    )
-    .await
+    Shop::with(db, Way::Here, Settings { webhook_secret: Some(SECRET.into()), ..Settings::default() }).await
 }
 
 /// The headers and body of a webhook that tells of the promise of an order.
 async fn webhook(shop: &Shop, order: kernel::OrderId, id: &str) -> (HeaderMap, String) {
     let attempt = shop.payments.books(order).await.unwrap().attempts.remove(0);
-    let outcome = Outcome::Done {
-        reference: format!("ch_{}", attempt.key.uuid().simple()),
-    };
+    let outcome = Outcome::Done { reference: format!("ch_{}", attempt.key.uuid().simple()) };
     signed(
         shop,
         id,
-        Notice {
-            kind: AttemptKind::Authorise,
-            key: attempt.key,
-            amount: attempt.money(),
-            outcome,
-        },
+        Notice { kind: AttemptKind::Authorise, key: attempt.key, amount: attempt.money(), outcome },
     )
 }
 
 fn signed(shop: &Shop, id: &str, notice: Notice) -> (HeaderMap, String) {
     let body = serde_json::to_string(&notice).unwrap();
-    (
-        Secret::parse(SECRET)
-            .unwrap()
-            .sign(id, shop.db.world().now(), &body)
-            .unwrap(),
-        body,
-    )
+    (Secret::parse(SECRET).unwrap().sign(id, shop.db.world().now(), &body).unwrap(), body)
 }
 
 async fn a_webhook_tells_what_the_answer_did_not(db: TestDb) {
     let shop = shop(&db).await;
     let order = shop.order();
     shop.moody.be(Mood::Unanswered);
-    assert_eq!(
-        code(shop.authorise(order, "tok_success").await),
-        "payment_outcome_unknown"
-    );
+    assert_eq!(code(shop.authorise(order, "tok_success").await), "payment_outcome_unknown");
     let (headers, body) = webhook(&shop, order, "msg_1").await;
 
     shop.payments.hear(&headers, body.as_bytes()).await.unwrap();
@@ -95,10 +71,7 @@ async fn a_webhook_heard_twice_or_late_is_harmless(db: TestDb) {
     shop.payments.hear(&headers, body.as_bytes()).await.unwrap();
     shop.capture(order).await.unwrap();
     shop.payments.hear(&headers, body.as_bytes()).await.unwrap();
-    shop.payments
-        .hear(&other_headers, other_body.as_bytes())
-        .await
-        .unwrap();
+    shop.payments.hear(&other_headers, other_body.as_bytes()).await.unwrap();
 
     assert_eq!(
         (shop.state(order).await, shop.charges(order).await),
@@ -112,10 +85,7 @@ async fn a_webhook_of_an_undone_order_gives_the_promise_back(db: TestDb) {
     let runner = payments::runner(&shop.payments).unwrap();
     let order = shop.order();
     shop.moody.be(Mood::Unanswered);
-    assert_eq!(
-        code(shop.authorise(order, "tok_success").await),
-        "payment_outcome_unknown"
-    );
+    assert_eq!(code(shop.authorise(order, "tok_success").await), "payment_outcome_unknown");
     assert_eq!(
         code(shop.void(order).await),
         "payment_outcome_unknown",
@@ -139,41 +109,25 @@ async fn a_forged_or_stale_webhook_is_refused(db: TestDb) {
     let shop = shop(&db).await;
     let order = shop.order();
     shop.moody.be(Mood::Lost);
-    assert_eq!(
-        code(shop.authorise(order, "tok_success").await),
-        "payment_outcome_unknown"
-    );
+    assert_eq!(code(shop.authorise(order, "tok_success").await), "payment_outcome_unknown");
     let (headers, body) = webhook(&shop, order, "msg_1").await;
-    let forged = Secret::new([1; 32])
-        .sign("msg_1", shop.db.world().now(), &body)
-        .unwrap();
+    let forged = Secret::new([1; 32]).sign("msg_1", shop.db.world().now(), &body).unwrap();
     let key = shop.payments.books(order).await.unwrap().attempts[0].key;
     let notice = |key, amount| Notice {
         kind: AttemptKind::Authorise,
         key,
         amount,
-        outcome: Outcome::Done {
-            reference: "ch_x".into(),
-        },
+        outcome: Outcome::Done { reference: "ch_x".into() },
     };
 
     let error = shop.payments.hear(&forged, body.as_bytes()).await.unwrap_err();
-    assert_eq!(
-        (error.kind, &*error.code),
-        (Kind::Unauthenticated, "webhook_not_verified")
-    );
+    assert_eq!((error.kind, &*error.code), (Kind::Unauthenticated, "webhook_not_verified"));
     let (mismatch, wrong) = signed(&shop, "msg_2", notice(key, euros(1)));
-    assert_eq!(
-        code(shop.payments.hear(&mismatch, wrong.as_bytes()).await),
-        "webhook_mismatch"
-    );
+    assert_eq!(code(shop.payments.hear(&mismatch, wrong.as_bytes()).await), "webhook_mismatch");
     let (nobodys, unknown) = signed(&shop, "msg_3", notice(AttemptId::new(shop.db.world()), euros(12)));
     shop.payments.hear(&nobodys, unknown.as_bytes()).await.unwrap();
     shop.clock.forward(Duration::from_secs(301));
-    assert_eq!(
-        code(shop.payments.hear(&headers, body.as_bytes()).await),
-        "webhook_not_verified"
-    );
+    assert_eq!(code(shop.payments.hear(&headers, body.as_bytes()).await), "webhook_not_verified");
 
     assert_eq!(shop.state(order).await, "pending");
     shop.void(order).await.unwrap();
@@ -184,25 +138,12 @@ async fn the_sandbox_of_this_process_carries_its_webhooks(db: TestDb) {
     let shop = shop(&db).await;
     // A shop on the same tables whose provider is the sandbox of its process.
     let settings = Settings {
-        sandbox: sandbox::Settings {
-            announce: sandbox::Announcing::All,
-            ..Default::default()
-        },
+        sandbox: sandbox::Settings { announce: sandbox::Announcing::All, ..Default::default() },
         ..Settings::default()
     };
-    let payments = Payments::new(Needs {
-        db: shop.db.clone(),
-        settings,
-        provider: None,
-    })
-    .unwrap();
+    let payments = Payments::new(Needs { db: shop.db.clone(), settings, provider: None }).unwrap();
     let runner = payments::runner(&payments).unwrap();
-    let tokens = [
-        "tok_success",
-        "tok_webhook_twice",
-        "tok_webhook_late",
-        "tok_timeout",
-    ];
+    let tokens = ["tok_success", "tok_webhook_twice", "tok_webhook_late", "tok_timeout"];
     let orders = tokens.map(|token| (token, shop.order()));
     for (token, order) in orders {
         let ask = contracts::payments::Authorise {
@@ -227,11 +168,7 @@ async fn the_sandbox_of_this_process_carries_its_webhooks(db: TestDb) {
             "{token}"
         );
     }
-    assert_eq!(
-        shop.moody.asks.load(Ordering::SeqCst),
-        0,
-        "all went to the other sandbox"
-    );
+    assert_eq!(shop.moody.asks.load(Ordering::SeqCst), 0, "all went to the other sandbox");
     let dead: kernel::Result<Vec<jobs::JobView>> =
         db::read!(shop.db, async |tx| { jobs::dead(tx, 10).await });
     assert_eq!(dead.unwrap().len(), 0);

@@ -25,16 +25,7 @@ fn postgres_makes_databases_and_survives_a_crash() {
 fn the_shared_postgres_is_one_and_ends_with_its_last_user() {
     let (first, second) = (postgres::Server::shared(), postgres::Server::shared());
     assert_eq!(first.url(), second.url());
-    let port: u16 = first
-        .url()
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .split('/')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let port: u16 = first.url().rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
 
     drop(first);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -48,10 +39,7 @@ fn the_shared_postgres_is_one_and_ends_with_its_last_user() {
 async fn smtp_keeps_what_arrives_also_while_it_is_stopped() {
     let mut server = smtp::Server::start();
 
-    speak(
-        &server.url(),
-        "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@here>\r\n\r\nHello\r\n",
-    );
+    speak(&server.url(), "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@here>\r\n\r\nHello\r\n");
     server.stop();
 
     let mails = server.wait_for(1).await;

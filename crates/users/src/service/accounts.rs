@@ -55,12 +55,7 @@ impl Users {
         {
             return Ok(before); // The version it was asked for is not the current one any more.
         }
-        let Change {
-            caller,
-            id,
-            if_match,
-            change,
-        } = &ask;
+        let Change { caller, id, if_match, change } = &ask;
         if change.is_empty() {
             return Err(ChangeError::Nothing);
         }
@@ -116,20 +111,15 @@ impl Users {
 
     /// An account that the caller may see.
     pub async fn get(&self, caller: &Caller, id: UserId) -> Result<Account, ChangeError> {
-        let found = if may_see(caller, id) {
-            self.find(id).await?
-        } else {
-            None
-        };
+        let found = if may_see(caller, id) { self.find(id).await? } else { None };
         found.ok_or(ChangeError::NoSuchUser(id))
     }
 
     /// Accounts, the newest first; of one address if given.
     pub async fn list(&self, email: Option<&Email>, page: &Page) -> Result<List<Account>> {
         let before = page.after.as_ref().map(|cursor| cursor.key(0)).transpose()?;
-        let rows: Result<Vec<Account>> = db::read!(self.db, async |tx| {
-            store::list(tx, email, before, page.limit + 1).await
-        });
+        let rows: Result<Vec<Account>> =
+            db::read!(self.db, async |tx| { store::list(tx, email, before, page.limit + 1).await });
         Ok(List::page(rows?, page, |account| web::Cursor::of(&[account.id])))
     }
 
@@ -155,12 +145,8 @@ impl Users {
             let found = taken.ok_or_else(|| {
                 Error::unavailable("user_changed", format!("{email} is just being changed"))
             })?;
-            let account = Account {
-                name: name.clone(),
-                email: email.clone(),
-                role: Role::Admin,
-                ..found.account
-            };
+            let account =
+                Account { name: name.clone(), email: email.clone(), role: Role::Admin, ..found.account };
             store::end_sessions(tx, account.id, None).await?;
             save(tx, &account, Some(&hash)).await?;
             Ok((account, false))
@@ -206,14 +192,7 @@ impl Users {
 
     fn account(&self, name: Name, email: Email, role: Role) -> Account {
         let world = self.db.world();
-        Account {
-            id: UserId::new(world),
-            name,
-            email,
-            role,
-            version: 1,
-            created_at: world.now(),
-        }
+        Account { id: UserId::new(world), name, email, role, version: 1, created_at: world.now() }
     }
 
     async fn hashed(&self, password: Option<&Password>) -> Result<Option<String>> {
@@ -231,11 +210,7 @@ impl Users {
         };
         let shown = change.current_password.as_deref().unwrap_or_default();
         let fits = self.hasher.verify(shown.as_bytes(), Some(hash)).await?;
-        if fits {
-            Ok(())
-        } else {
-            Err(ChangeError::WrongPassword)
-        }
+        if fits { Ok(()) } else { Err(ChangeError::WrongPassword) }
     }
 
     async fn secrets(&self, id: UserId) -> Result<Secrets, ChangeError> {

@@ -48,13 +48,7 @@ impl Users {
     pub(crate) async fn public_keys(&self) -> Result<Vec<PublicKey>> {
         let since = self.db.world().now() - self.keys_kept();
         let keys: Result<Vec<Key>> = db::read!(self.db, async |tx| { store::keys(tx, since).await });
-        Ok(keys?
-            .into_iter()
-            .map(|key| PublicKey {
-                kid: key.kid,
-                x: key.public_key,
-            })
-            .collect())
+        Ok(keys?.into_iter().map(|key| PublicKey { kid: key.kid, x: key.public_key }).collect())
     }
 
     /// How long a retired key is shown.
@@ -87,11 +81,7 @@ impl Users {
             return Ok(signer.clone());
         }
         let key = self.current_key().await?;
-        let signer = Signer {
-            pkcs8: key.pkcs8()?.into(),
-            kid: key.kid,
-            until: now + RELOAD,
-        };
+        let signer = Signer { pkcs8: key.pkcs8()?.into(), kid: key.kid, until: now + RELOAD };
         *held = Some(signer.clone());
         Ok(signer)
     }

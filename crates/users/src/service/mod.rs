@@ -38,7 +38,7 @@ impl Users {
     pub fn new(needs: Needs) -> Users {
         let Needs { db, settings } = needs;
         Users {
-            hasher: Hasher::new(db.world(), settings.hashing, settings.hashing_queue),
+            hasher: Hasher::new(db.world(), settings.cost, settings.hashing, settings.hashing_queue),
             remembered: Remembered::new(db.world(), REMEMBERED, settings.remember),
             reads: reads(&db),
             signer: Arc::default(),
@@ -68,17 +68,9 @@ impl contract::Users for Users {
     async fn user(&self, ask: contract::GetUser) -> Result<contract::User> {
         let found = self.find(ask.id).await?;
         let Account { id, name, email, .. } = found.ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                "no_such_user",
-                format!("there is no user {}", ask.id),
-            )
+            Error::new(Kind::NotFound, "no_such_user", format!("there is no user {}", ask.id))
         })?;
-        Ok(contract::User {
-            id,
-            name: name.as_str().to_owned(),
-            email,
-        })
+        Ok(contract::User { id, name: name.as_str().to_owned(), email })
     }
 }
 

@@ -27,18 +27,9 @@ impl Users {
         let found: Result<Option<Secrets>> =
             db::read!(self.db, async |tx| { store::find_by_email(tx, email).await });
         let found = found?;
-        let hash = found
-            .as_ref()
-            .and_then(|secrets| secrets.password_hash.as_deref());
+        let hash = found.as_ref().and_then(|secrets| secrets.password_hash.as_deref());
         let fits = self.hasher.verify(password.as_bytes(), hash).await?;
-        let (
-            Some(Secrets {
-                account,
-                password_hash: Some(hash),
-            }),
-            true,
-        ) = (found, fits)
-        else {
+        let (Some(Secrets { account, password_hash: Some(hash) }), true) = (found, fits) else {
             return Err(SignInError::WrongCredentials);
         };
         let world = self.db.world();
@@ -88,9 +79,7 @@ impl Users {
             store::insert_token(tx, found.session_id, &refresh.hash()).await?;
             // The role of now, not of when the session began.
             let secrets = store::find_secrets(tx, found.user_id).await?;
-            secrets
-                .map(|secrets| secrets.account)
-                .ok_or(SignInError::SessionEnded)
+            secrets.map(|secrets| secrets.account).ok_or(SignInError::SessionEnded)
         });
         self.tokens(account?, found.session_id, refresh).await
     }

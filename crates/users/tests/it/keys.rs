@@ -31,10 +31,7 @@ async fn after_a_rotation_old_tokens_hold_until_they_expire(db: TestDb) {
 
     let kid = shop.users.rotate_keys().await.unwrap();
 
-    let jwks = shop
-        .ask("GET", "/.well-known/jwks.json", Value::Null)
-        .await
-        .expect(200);
+    let jwks = shop.ask("GET", "/.well-known/jwks.json", Value::Null).await.expect(200);
     let keys = jwks.body["keys"].as_array().unwrap();
     assert_eq!((keys.len(), keys[0]["kid"].as_str()), (2, Some(kid.as_str())));
     assert_eq!(
@@ -44,10 +41,7 @@ async fn after_a_rotation_old_tokens_hold_until_they_expire(db: TestDb) {
     let new = shop.token("ann@example.com").await;
     for token in [&old, &new] {
         shop.ask_as(token, "GET", &path, Value::Null).await.expect(200);
-        elsewhere
-            .ask_as(token, "GET", &path, Value::Null)
-            .await
-            .expect(200);
+        elsewhere.ask_as(token, "GET", &path, Value::Null).await.expect(200);
     }
     // The other process may sign with the old one for a minute; its token holds too.
     let late = elsewhere.token("ann@example.com").await;
@@ -55,9 +49,7 @@ async fn after_a_rotation_old_tokens_hold_until_they_expire(db: TestDb) {
     let fresh = elsewhere.token("ann@example.com").await;
     shop.clock.forward(Duration::from_secs(5));
     shop.ask_as(&fresh, "GET", &path, Value::Null).await.expect(200);
-    shop.ask_as(&late, "GET", &path, Value::Null)
-        .await
-        .refused(401, "invalid_token");
+    shop.ask_as(&late, "GET", &path, Value::Null).await.refused(401, "invalid_token");
     shop.clock.forward(Duration::from_secs(3600));
     let keys = shop.users.keys(Keys {}).await.unwrap();
     assert_eq!(keys.iter().map(|key| &key.kid).collect::<Vec<_>>(), [&kid]);
@@ -68,23 +60,11 @@ async fn other_services_ask_through_the_contract(db: TestDb) {
     let shop = Shop::start(&db).await;
     let ann = shop.customer("ann@example.com").await;
 
-    let user = shop
-        .users
-        .user(GetUser {
-            id: ann.parse().unwrap(),
-        })
-        .await
-        .unwrap();
+    let user = shop.users.user(GetUser { id: ann.parse().unwrap() }).await.unwrap();
 
-    assert_eq!(
-        (user.name.as_str(), user.email.as_str()),
-        ("Ann", "ann@example.com")
-    );
+    assert_eq!((user.name.as_str(), user.email.as_str()), ("Ann", "ann@example.com"));
     let nobody = "usr_00000000000070008000000000000000".parse().unwrap();
-    assert_eq!(
-        shop.users.user(GetUser { id: nobody }).await.unwrap_err().code,
-        "no_such_user"
-    );
+    assert_eq!(shop.users.user(GetUser { id: nobody }).await.unwrap_err().code, "no_such_user");
 }
 
 async fn an_administrator_is_made_once(db: TestDb) {
@@ -93,24 +73,16 @@ async fn an_administrator_is_made_once(db: TestDb) {
     let (email, name) = ("ann@example.com".parse().unwrap(), "Root".parse().unwrap());
     let old = shop.sign_in("ann@example.com").await;
 
-    let (account, new) = shop
-        .users
-        .ensure_admin(&email, &name, &"battery staple".parse().unwrap())
-        .await
-        .unwrap();
-    let (again, _) = shop
-        .users
-        .ensure_admin(&email, &name, &crate::shop::PASSWORD.parse().unwrap())
-        .await
-        .unwrap();
+    let (account, new) =
+        shop.users.ensure_admin(&email, &name, &"battery staple".parse().unwrap()).await.unwrap();
+    let (again, _) =
+        shop.users.ensure_admin(&email, &name, &crate::shop::PASSWORD.parse().unwrap()).await.unwrap();
 
     assert_eq!((account.id.to_string(), new, again.version), (ann, false, 3));
     let reply = shop.sign_in("ann@example.com").await;
     assert_eq!(reply.body["user"]["role"], "admin");
     let refresh = json!({"refresh_token": old.text("refresh_token")});
-    shop.ask("POST", "/token/refresh", refresh)
-        .await
-        .refused(401, "session_ended");
+    shop.ask("POST", "/token/refresh", refresh).await.refused(401, "session_ended");
     shop.audit().await;
 }
 

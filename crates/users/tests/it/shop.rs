@@ -39,10 +39,7 @@ impl Reply {
     }
 
     pub fn text(&self, field: &str) -> String {
-        self.body[field]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {field} in {}", self.body))
-            .to_owned()
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.body)).to_owned()
     }
 
     #[track_caller]
@@ -53,12 +50,7 @@ impl Reply {
 
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) {
-        assert_eq!(
-            (self.status.as_u16(), self.code()),
-            (status, code),
-            "{}",
-            self.body
-        );
+        assert_eq!((self.status.as_u16(), self.code()), (status, code), "{}", self.body);
         assert_eq!(self.headers["content-type"], "application/problem+json");
     }
 }
@@ -85,32 +77,19 @@ impl Shop {
 
     /// One more process on the same tables.
     pub async fn another(&self, test: &TestDb) -> Shop {
-        let db = test
-            .open_in(&self.clock.world(), "users", &users::migrations())
-            .await;
+        let db = test.open_in(&self.clock.world(), "users", &users::migrations()).await;
         Shop::on(db, self.clock.clone()).await
     }
 
     async fn on(db: Db, clock: Clock) -> Shop {
-        let users = Users::new(Needs {
-            db: db.clone(),
-            settings: Settings::default(),
-        });
+        let users = Users::new(Needs { db: db.clone(), settings: Settings::default() });
         users.start().await.unwrap();
         let world: World = clock.world();
         let verifier = Verifier::new(world.clone(), Arc::new(FromContract(users.clone())));
-        let bus = Bus::memory(&world);
-        users::consumers(&users)
-            .into_iter()
-            .for_each(|consumer| bus.subscribe(consumer));
+        let bus = Bus::memory();
+        users::consumers(&users).into_iter().for_each(|consumer| bus.subscribe(consumer));
         let (router, _) = users::routes(users.clone()).split_for_parts();
-        Shop {
-            users,
-            db,
-            clock,
-            bus,
-            router: web::service_layers(router, &verifier),
-        }
+        Shop { users, db, clock, bus, router: web::service_layers(router, &verifier) }
     }
 
     /// Asks anonymously.
@@ -120,13 +99,7 @@ impl Shop {
 
     /// Asks with a token.
     pub async fn ask_as(&self, token: &str, method: &str, path: &str, body: Value) -> Reply {
-        self.send(
-            method,
-            path,
-            &[("authorization", &format!("Bearer {token}"))],
-            body,
-        )
-        .await
+        self.send(method, path, &[("authorization", &format!("Bearer {token}"))], body).await
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Reply {
@@ -141,20 +114,11 @@ impl Shop {
                 Body::from(body.to_string())
             }
         };
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap();
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Reply { status: parts.status, headers: parts.headers, body }
     }
 
     /// Somebody with an account and a password; returns his id.
@@ -165,9 +129,7 @@ impl Shop {
 
     /// Signs in and returns the whole reply.
     pub async fn sign_in(&self, email: &str) -> Reply {
-        self.ask("POST", "/login", json!({"email": email, "password": PASSWORD}))
-            .await
-            .expect(200)
+        self.ask("POST", "/login", json!({"email": email, "password": PASSWORD})).await.expect(200)
     }
 
     pub async fn token(&self, email: &str) -> String {
@@ -176,11 +138,8 @@ impl Shop {
 
     /// An administrator's token.
     pub async fn admin(&self) -> String {
-        let (email, name, password) = (
-            "admin@example.com".parse().unwrap(),
-            "Root".parse().unwrap(),
-            PASSWORD.parse().unwrap(),
-        );
+        let (email, name, password) =
+            ("admin@example.com".parse().unwrap(), "Root".parse().unwrap(), PASSWORD.parse().unwrap());
         self.users.ensure_admin(&email, &name, &password).await.unwrap();
         self.token("admin@example.com").await
     }
@@ -188,9 +147,7 @@ impl Shop {
     /// The token of somebody whom the administrator gave this role.
     pub async fn with_role(&self, email: &str, role: &str) -> String {
         let (id, admin) = (self.customer(email).await, self.admin().await);
-        self.ask_as(&admin, "PATCH", &format!("/users/{id}"), json!({"role": role}))
-            .await
-            .expect(200);
+        self.ask_as(&admin, "PATCH", &format!("/users/{id}"), json!({"role": role})).await.expect(200);
         self.token(email).await
     }
 

@@ -41,19 +41,15 @@ fn each_source_overrides_the_one_before() {
 fn every_key_can_be_set_by_its_variable() {
     let values = |name: &str| match name {
         "server.cors_origins" => "https://a.example, https://b.example",
-        "server.trusted_proxies" => "10.0.0.0/8,::1",
         "log.format" => "json",
         "log.level" => "warn,orders=debug",
         "shop.currency" => "JPY",
         "shop.url" | "payments.sandbox_url" => "https://there.example",
-        "payments.provider" => "sandbox",
         "payments.webhook_secret" => "0123456789abcdef",
         "mail.smtp_url" => "smtp://localhost:25",
         "mail.from" => "me@example.com",
         "server.host" | "data.folder" | "shop.name" | "tokens.issuer" | "mail.folder" => "other",
-        "server.request_timeout_ms" => "60_000",
-        "server.body_limit_bytes" | "payments.timeout_ms" | "passwords.memory_kib" => "2048",
-        "passwords.min_length" => "9",
+        "server.request_timeout_ms" | "server.body_limit_bytes" | "payments.timeout_ms" | "passwords.memory_kib" => "2048",
         name if name.starts_with("database.") && name.ends_with("url") => "postgres://u@h/d",
         _ => "8",
     };
@@ -71,11 +67,7 @@ fn every_key_can_be_set_by_its_variable() {
     for key in &keys {
         assert_eq!(loaded.origin(key.name), key.variable());
         let (now, before) = ((key.show)(&loaded.config), (key.show)(&defaults));
-        assert!(
-            now != before || key.name == "payments.provider",
-            "{} is still {before}",
-            key.name
-        );
+        assert_ne!(now, before, "{}", key.name);
     }
     assert_eq!(
         loaded.config.server.cors_origins,

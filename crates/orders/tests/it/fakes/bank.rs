@@ -24,16 +24,12 @@ pub struct Books {
 impl Books {
     /// What the shop has of an order's money.
     pub fn kept(&self, order: OrderId) -> i64 {
-        self.payments
-            .get(&order)
-            .map_or(0, |payment| payment.captured.amount - payment.refunded.amount)
+        self.payments.get(&order).map_or(0, |payment| payment.captured.amount - payment.refunded.amount)
     }
 
     /// Whether money is promised to the shop.
     pub fn promised(&self, order: OrderId) -> bool {
-        self.payments
-            .get(&order)
-            .is_some_and(|payment| payment.state == PaymentState::Authorised)
+        self.payments.get(&order).is_some_and(|payment| payment.state == PaymentState::Authorised)
     }
 }
 
@@ -44,10 +40,7 @@ pub struct Bank {
 
 impl Bank {
     pub fn new(world: &World) -> Bank {
-        Bank {
-            wire: Wire::new(Books::default()),
-            world: world.clone(),
-        }
+        Bank { wire: Wire::new(Books::default()), world: world.clone() }
     }
 }
 
@@ -64,12 +57,7 @@ impl Payments for Bank {
             _ => Verdict::Approve,
         };
         self.wire
-            .call("screen", move |_| {
-                Ok(Screened {
-                    verdict,
-                    reason: format!("rule for {verdict}"),
-                })
-            })
+            .call("screen", move |_| Ok(Screened { verdict, reason: format!("rule for {verdict}") }))
             .await
     }
 
@@ -77,19 +65,14 @@ impl Payments for Bank {
         let id = PaymentId::new(&self.world);
         self.wire
             .call("authorise", move |books| {
-                let Authorise {
-                    order, total, token, ..
-                } = ask;
+                let Authorise { order, total, token, .. } = ask;
                 if books.undone.contains(&order) {
                     return Err(Error::conflict("order_undone", format!("{order} was undone")));
                 }
                 match token.as_str() {
                     "tok_declined" => return Err(Error::conflict("card_declined", "the card was declined")),
                     "tok_insufficient_funds" => {
-                        return Err(Error::conflict(
-                            "insufficient_funds",
-                            "the card has not enough money",
-                        ));
+                        return Err(Error::conflict("insufficient_funds", "the card has not enough money"));
                     }
                     "tok_unknown" => return Err(Error::conflict("unknown_token", "there is no such token")),
                     _ => {}
@@ -97,17 +80,8 @@ impl Payments for Bank {
                 let none = Money::zero(total.currency);
                 let (state, amount, captured, refunded) = (PaymentState::Authorised, total, none, none);
                 books.tokens.insert(order, token);
-                let new = Payment {
-                    id,
-                    order,
-                    state,
-                    amount,
-                    captured,
-                    refunded,
-                };
-                Ok(Authorised {
-                    payment: books.payments.entry(order).or_insert(new).id,
-                })
+                let new = Payment { id, order, state, amount, captured, refunded };
+                Ok(Authorised { payment: books.payments.entry(order).or_insert(new).id })
             })
             .await
     }
@@ -117,10 +91,7 @@ impl Payments for Bank {
             .call("void", move |books| {
                 match books.payments.get_mut(&order) {
                     Some(payment) if payment.state == PaymentState::Captured => {
-                        return Err(Error::conflict(
-                            "already_captured",
-                            format!("{order} is captured"),
-                        ));
+                        return Err(Error::conflict("already_captured", format!("{order} is captured")));
                     }
                     Some(payment) if payment.state == PaymentState::Authorised => {
                         payment.state = PaymentState::Voided
@@ -150,10 +121,7 @@ impl Payments for Bank {
                     PaymentState::Captured => {}
                     _ => return Err(refused()),
                 }
-                Ok(Captured {
-                    payment: payment.id,
-                    amount: payment.captured,
-                })
+                Ok(Captured { payment: payment.id, amount: payment.captured })
             })
             .await
     }
@@ -169,21 +137,14 @@ impl Payments for Bank {
                     payment.refunded = payment.captured;
                     *books.refunds.entry(order).or_default() += 1;
                 }
-                Ok(Refunded {
-                    amount: Some(payment.refunded).filter(|refunded| refunded.amount > 0),
-                })
+                Ok(Refunded { amount: Some(payment.refunded).filter(|refunded| refunded.amount > 0) })
             })
             .await
     }
 
     async fn payment(&self, GetPayment { order }: GetPayment) -> Result<Payment> {
-        let find = move |books: &mut Books| {
-            books
-                .payments
-                .get(&order)
-                .cloned()
-                .ok_or_else(|| no_payment(order))
-        };
+        let find =
+            move |books: &mut Books| books.payments.get(&order).cloned().ok_or_else(|| no_payment(order));
         self.wire.call("payment", find).await
     }
 }

@@ -14,10 +14,7 @@ pub struct FakeCatalog {
 
 impl FakeCatalog {
     pub fn new(world: &World) -> FakeCatalog {
-        FakeCatalog {
-            wire: Wire::new(HashMap::new()),
-            world: world.clone(),
-        }
+        FakeCatalog { wire: Wire::new(HashMap::new()), world: world.clone() }
     }
 }
 
@@ -27,20 +24,11 @@ impl Catalog for FakeCatalog {
         let product = ProductId::new(&self.world);
         let price = move |prices: &HashMap<Sku, Money>, sku: Sku| {
             let price = prices.get(&sku).copied()?;
-            Some(Priced {
-                name: format!("a {sku}"),
-                sku,
-                product,
-                price,
-            })
+            Some(Priced { name: format!("a {sku}"), sku, product, price })
         };
         self.wire
             .call("prices", move |prices| {
-                Ok(ask
-                    .skus
-                    .into_iter()
-                    .filter_map(|sku| price(prices, sku))
-                    .collect())
+                Ok(ask.skus.into_iter().filter_map(|sku| price(prices, sku)).collect())
             })
             .await
     }

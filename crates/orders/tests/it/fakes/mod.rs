@@ -12,6 +12,7 @@ pub use warehouse::Warehouse;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use kernel::{Error, Kind, Result};
@@ -39,15 +40,13 @@ pub struct Gate {
 
 impl Gate {
     pub fn new() -> Arc<Gate> {
-        Arc::new(Gate {
-            reached: Semaphore::new(0),
-            open: Semaphore::new(0),
-        })
+        Arc::new(Gate { reached: Semaphore::new(0), open: Semaphore::new(0) })
     }
 
     /// Ends when a call waits here.
     pub async fn reached(&self) {
-        self.reached.acquire().await.unwrap().forget();
+        let reached = tokio::time::timeout(Duration::from_secs(20), self.reached.acquire()).await;
+        reached.expect("no call came to the gate").unwrap().forget();
     }
 
     pub fn open(&self) {
@@ -82,12 +81,7 @@ impl<S: Send> Wire<S> {
 
     /// The next call of that name goes wrong so; said twice, the next two.
     pub fn fault(&self, call: &'static str, fault: Fault) {
-        self.faults
-            .lock()
-            .unwrap()
-            .entry(call)
-            .or_default()
-            .push_back(fault);
+        self.faults.lock().unwrap().entry(call).or_default().push_back(fault);
     }
 
     /// How often it was asked for.
@@ -103,8 +97,7 @@ impl<S: Send> Wire<S> {
     pub fn late_calls_arrive(&self) -> Vec<String> {
         let late = std::mem::take(&mut *self.late.lock().unwrap());
         let answer = |call: LateCall<S>| {
-            self.look(call)
-                .map_or_else(|error| error.code.into_owned(), |()| "ok".into())
+            self.look(call).map_or_else(|error| error.code.into_owned(), |()| "ok".into())
         };
         late.into_iter().map(answer).collect()
     }
@@ -115,25 +108,16 @@ impl<S: Send> Wire<S> {
         effect: impl FnOnce(&mut S) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         *self.asked.lock().unwrap().entry(name).or_default() += 1;
-        let fault = self
-            .faults
-            .lock()
-            .unwrap()
-            .get_mut(name)
-            .and_then(VecDeque::pop_front);
+        let fault = self.faults.lock().unwrap().get_mut(name).and_then(VecDeque::pop_front);
         let lost = || Error::new(Kind::TimedOut, "timed_out", format!("{name} took too long"));
         match fault {
             None => self.look(effect),
-            Some(Fault::AskLost) => Err(Error::unavailable(
-                "service_unreachable",
-                format!("{name} cannot be reached"),
-            )),
+            Some(Fault::AskLost) => {
+                Err(Error::unavailable("service_unreachable", format!("{name} cannot be reached")))
+            }
             Some(Fault::AnswerLost) => self.look(effect).and_then(|_| Err(lost())),
             Some(Fault::Late) => {
-                self.late
-                    .lock()
-                    .unwrap()
-                    .push(Box::new(|state| effect(state).map(drop)));
+                self.late.lock().unwrap().push(Box::new(|state| effect(state).map(drop)));
                 Err(lost())
             }
             Some(Fault::Before(gate)) => {

@@ -34,10 +34,7 @@ impl Shelves {
 
     pub fn held(&self, sku: &Sku) -> i64 {
         let lines = self.holds.values().flat_map(|held| &held.lines);
-        lines
-            .filter(|line| line.sku == *sku)
-            .map(|line| i64::from(line.quantity))
-            .sum()
+        lines.filter(|line| line.sku == *sku).map(|line| i64::from(line.quantity)).sum()
     }
 
     fn all_there(&self, lines: &[Line]) -> Result<()> {
@@ -46,10 +43,7 @@ impl Shelves {
                 < i64::from(line.quantity)
         };
         match lines.iter().find(short) {
-            Some(line) => Err(Error::conflict(
-                "out_of_stock",
-                format!("{} is out of stock", line.sku),
-            )),
+            Some(line) => Err(Error::conflict("out_of_stock", format!("{} is out of stock", line.sku))),
             None => Ok(()),
         }
     }
@@ -77,11 +71,7 @@ pub struct Warehouse {
 
 impl Warehouse {
     pub fn new(world: &World) -> Warehouse {
-        Warehouse {
-            wire: Wire::new(Shelves::default()),
-            world: world.clone(),
-            wanted: Default::default(),
-        }
+        Warehouse { wire: Wire::new(Shelves::default()), world: world.clone(), wanted: Default::default() }
     }
 }
 
@@ -96,9 +86,7 @@ impl Inventory for Warehouse {
                 shelves.meets_mark(order)?;
                 shelves.expire(now);
                 if let Some(held) = shelves.holds.get(&order) {
-                    return Ok(Held {
-                        expires_at: held.expires_at,
-                    });
+                    return Ok(Held { expires_at: held.expires_at });
                 }
                 shelves.all_there(&lines)?;
                 let expires_at = now + HELD_FOR;
@@ -160,20 +148,11 @@ impl Inventory for Warehouse {
     async fn levels(&self, ask: Levels) -> Result<Vec<Level>> {
         let level = |shelves: &Shelves, sku: Sku| {
             let (on_hand, held) = (*shelves.on_hand.get(&sku)?, shelves.held(&sku));
-            Some(Level {
-                sku,
-                on_hand,
-                held,
-                available: on_hand - held,
-            })
+            Some(Level { sku, on_hand, held, available: on_hand - held })
         };
         self.wire
             .call("levels", move |shelves| {
-                Ok(ask
-                    .skus
-                    .into_iter()
-                    .filter_map(|sku| level(shelves, sku))
-                    .collect())
+                Ok(ask.skus.into_iter().filter_map(|sku| level(shelves, sku)).collect())
             })
             .await
     }

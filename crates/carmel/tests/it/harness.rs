@@ -1,0 +1,238 @@
+//! A whole shop in this process, and who works and buys in it.
+
+use std::{sync::Arc, time::Duration};
+
+use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
+use carmel::{
+    audit,
+    config::{Config, Secret},
+    sample, shop,
+};
+use kernel::Time;
+use serde_json::Value;
+use testkit::{
+    TestDb,
+    client::{self, PASSWORD, Person, fresh},
+    clock::Clock,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+const ADMIN: &str = "owner@example.com";
+/// How long the work behind a story may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// An open shop: every service with its workers, the real router on a port of
+/// loopback, a clock to be moved and an administrator.
+pub struct Shop {
+    /// Who talks to it as its customers do.
+    pub front: client::Shop,
+    /// Who works there.
+    pub admin: Person,
+    /// Its time.
+    pub clock: Clock,
+    /// Its address.
+    pub url: String,
+    /// The services themselves.
+    pub inside: Arc<shop::Shop>,
+    /// Where its files are.
+    pub db: TestDb,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+    workers: shop::Workers,
+}
+
+/// The settings of a shop with its tables here.
+pub fn settings(db: &TestDb) -> Config {
+    let mut config = Config::default();
+    config.data.folder = db.folder();
+    config.database.url = Secret::new(db.url().unwrap_or_default());
+    config.database.connections = 4;
+    config.payments.sandbox_latency_ms = 0;
+    config
+}
+
+impl Shop {
+    /// Opens one as it is by default.
+    pub async fn start(db: TestDb) -> Shop {
+        Shop::start_with(db, |_| {}).await
+    }
+
+    /// Opens one with other settings.
+    pub async fn start_with(db: TestDb, change: impl FnOnce(&mut Config)) -> Shop {
+        let mut config = settings(&db);
+        change(&mut config);
+        let clock = Clock::new();
+        let inside = Arc::new(shop::Shop::open(&config, &clock.world()).await.unwrap());
+        sample::make_admin(&inside, ADMIN, "Owner", PASSWORD).await.unwrap();
+
+        let stop = CancellationToken::new();
+        let workers = inside.start(&stop).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let front = client::Shop::at(&url);
+        let router = inside.router().unwrap();
+        let serving = gateway::serve(listener, router, stop.clone(), Duration::from_secs(5));
+        let server = tokio::spawn(serving);
+        let admin = front.sign_in(ADMIN, PASSWORD).await;
+        Shop { front, admin, clock, url, inside, db, stop, server, workers }
+    }
+
+    /// Puts something up for sale: at this price in cents, so many of it.
+    pub async fn stock(&self, sku: &str, cents: i64, count: i64) -> Value {
+        self.admin.sell(sku, cents, count).await
+    }
+
+    /// How many are for sale.
+    pub async fn stock_of(&self, sku: &str) -> i64 {
+        self.front.available(sku).await
+    }
+
+    /// Somebody new, signed up and signed in.
+    pub async fn customer(&self) -> Person {
+        self.front.customer().await
+    }
+
+    /// Many different people, signed in. Their passwords are hashed badly on
+    /// purpose: hashing well is slow, and tested elsewhere.
+    pub async fn crowd(&self, count: usize) -> Vec<Person> {
+        let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
+        let hash = cheap.hash_password_with_salt(PASSWORD.as_bytes(), b"no salt at all..").unwrap().to_string();
+        let people: Vec<(users::Name, kernel::Email)> = (0..count)
+            .map(|at| (format!("Buyer {at}").parse().unwrap(), format!("{}@example.com", fresh("buyer")).parse().unwrap()))
+            .collect();
+        self.inside.users.insert_many(&people, Some(&hash)).await.unwrap();
+        let mut crowd = Vec::new();
+        for some in people.chunks(50) {
+            let signing_in = some.iter().map(|(_, email)| self.front.sign_in(email.as_str(), PASSWORD));
+            crowd.extend(all(signing_in).await);
+        }
+        crowd
+    }
+
+    /// Somebody new who works here, but does not own the place.
+    pub async fn staff(&self) -> Person {
+        let person = self.customer().await;
+        let role = serde_json::json!({ "role": "staff" });
+        self.admin.patch(&format!("/users/{}", person.id), role).await.expect(200);
+        self.front.sign_in(&person.email, PASSWORD).await
+    }
+
+    /// The payment of an order, with its attempts and ledger.
+    pub async fn payment(&self, order: &Value) -> Value {
+        self.admin.get(&format!("/payments/{}", order["id"].as_str().unwrap())).await.expect(200)
+    }
+
+    /// What was charged for an order and not paid back, in cents.
+    pub async fn kept(&self, order: &Value) -> i64 {
+        let answer = self.admin.get(&format!("/payments/{}", order["id"].as_str().unwrap())).await;
+        if answer.status == 404 {
+            return 0;
+        }
+        let payment = answer.expect(200);
+        payment["captured"]["amount"].as_i64().unwrap() - payment["refunded"]["amount"].as_i64().unwrap()
+    }
+
+    /// Waits until no work is left. The clock is moved to whatever is only to
+    /// be done later.
+    pub async fn settle(&self) {
+        let world = kernel::World::real();
+        let until = world.now() + PATIENCE;
+        loop {
+            let (busy, later) = self.left().await;
+            match later {
+                None if busy == 0 => return,
+                Some(at) if busy == 0 => self.clock.forward(at.since(self.inside.world().now())),
+                _ => {}
+            }
+            assert!(world.now() < until, "{busy} jobs or events are left over, one for {later:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How many jobs and events are to be done now, and when the next job is due.
+    async fn left(&self) -> (i64, Option<Time>) {
+        let (mut busy, mut later) = (0, None);
+        let now = self.inside.world().now();
+        for (_, db) in &self.inside.databases {
+            let (events, jobs, next): (i64, i64, Option<Time>) = db::snapshot!(db, async |tx| {
+                let (jobs, next) = db::query(
+                    "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'running' OR run_at <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT), MIN(run_at)
+                     FROM jobs WHERE state IN ('waiting', 'running')",
+                )
+                .bind(now)
+                .fetch_one::<(i64, Option<Time>)>(tx)
+                .await?;
+                Ok::<_, kernel::Error>((bus::outbox::pending(tx).await?, jobs, next))
+            })
+            .unwrap();
+            busy += events + jobs;
+            later = [later, next].into_iter().flatten().min();
+        }
+        (busy, later)
+    }
+
+    /// What must be true at the end of every story: nothing is left to be done,
+    /// nobody was given up, and every invariant of the shop holds. Closes it.
+    pub async fn audit(self) {
+        self.settle().await;
+        let report = audit::audit(&self.inside).await.unwrap();
+        assert!(report.breaches.is_empty(), "{:#?}", report.breaches);
+        self.close().await;
+    }
+
+    /// Ends the workers and the server.
+    pub async fn close(self) {
+        self.stop.cancel();
+        self.workers.join().await;
+        self.server.await.unwrap();
+        self.inside.close().await;
+    }
+}
+
+/// Does all of it at once; what came out, in order.
+pub async fn all<F: Future>(doing: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    futures::future::join_all(doing).await
+}
+
+/// The states that an order went through.
+pub fn states(order: &Value) -> Vec<&str> {
+    order["history"].as_array().unwrap().iter().map(|entry| entry["state"].as_str().unwrap()).collect()
+}
+
+/// The steps that were tried, each with what became of it.
+pub fn steps(order: &Value) -> Vec<(&str, &str)> {
+    let steps = order["steps"].as_array().unwrap().iter();
+    steps.map(|step| (step["step"].as_str().unwrap(), step["state"].as_str().unwrap())).collect()
+}
+
+/// An id as text.
+pub fn id(thing: &Value) -> &str {
+    thing["id"].as_str().unwrap()
+}
+
+/// Waits until something is so, looking again and again.
+pub async fn wait_until(most: Duration, what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let world = kernel::World::real();
+    let until = world.now() + most;
+    while !so().await {
+        assert!(world.now() < until, "{what}: waited {most:?} in vain");
+        world.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Puts something up for sale without asking over HTTP.
+pub async fn shelve(shop: &shop::Shop, sku: &str, cents: i64, count: i64) {
+    let sku: kernel::Sku = sku.parse().unwrap();
+    let price = kernel::Money::new(cents, kernel::Currency::EUR);
+    let product = catalog::NewProduct {
+        name: sku.to_string().parse().unwrap(),
+        slug: None,
+        description: catalog::Description::default(),
+        state: catalog::ProductState::Active,
+        categories: Vec::new(),
+        variants: vec![catalog::NewVariant { sku: sku.clone(), name: None, price }],
+    };
+    shop.catalog.insert_many(&[product]).await.unwrap();
+    shop.inventory.receive(&[(sku, count)], "for the test").await.unwrap();
+}

@@ -1,0 +1,17 @@
+//! Stories of the whole shop, told through the front door: the real router, the
+//! real databases, the real workers.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod accounts;
+mod buying;
+mod cancelling;
+mod contracts;
+mod crash;
+mod crowds;
+mod edge;
+mod harness;
+mod kills;
+mod paying;
+mod problems;
+mod process;
+mod staff;
