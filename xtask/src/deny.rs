@@ -48,12 +48,8 @@ fn find() -> Done<PathBuf> {
 
 /// The advisories that lie ready: those that are named, else those beside the workspace.
 fn advisories() -> Option<PathBuf> {
-    let beside = root()
-        .parent()
-        .map(|parent| parent.join("shared").join("advisory-db.tar.xz"));
-    env::var_os(VARIABLE)
-        .map(PathBuf::from)
-        .or_else(|| beside.filter(|file| file.is_file()))
+    let beside = root().parent().map(|parent| parent.join("shared").join("advisory-db.tar.xz"));
+    env::var_os(VARIABLE).map(PathBuf::from).or_else(|| beside.filter(|file| file.is_file()))
 }
 
 /// Lays the advisories out as cargo-deny wants them, a repository of one
@@ -66,21 +62,14 @@ fn offline(source: &Path, config: &Path) -> Done<PathBuf> {
     }
     fs::create_dir_all(&copy).map_err(io(&copy))?;
     if source.is_dir() {
-        let inner = if source.join(COPY).is_dir() {
-            source.join(COPY)
-        } else {
-            source.to_owned()
-        };
+        let inner = if source.join(COPY).is_dir() { source.join(COPY) } else { source.to_owned() };
         output(Command::new("cp").arg("-R").arg(inner.join(".")).arg(&copy))?;
     } else {
         output(Command::new("tar").arg("-xf").arg(source).arg("-C").arg(&copy))?;
     }
     lift(&copy).map_err(io(&copy))?;
     if !copy.join("crates").is_dir() {
-        return Err(format!(
-            "{} holds no folder `crates` of advisories",
-            source.display()
-        ));
+        return Err(format!("{} holds no folder `crates` of advisories", source.display()));
     }
     commit(&copy)?;
 
@@ -88,12 +77,8 @@ fn offline(source: &Path, config: &Path) -> Done<PathBuf> {
         .map_err(io(config))?
         .parse()
         .map_err(|error| format!("{}: {error}", config.display()))?;
-    let section = settings
-        .entry("advisories")
-        .or_insert_with(|| toml::Table::new().into());
-    let section = section
-        .as_table_mut()
-        .ok_or("advisories in deny.toml is no section")?;
+    let section = settings.entry("advisories").or_insert_with(|| toml::Table::new().into());
+    let section = section.as_table_mut().ok_or("advisories in deny.toml is no section")?;
     section.insert("db-path".into(), folder.to_string_lossy().into_owned().into());
     let path = target()?.join("deny.toml");
     fs::write(&path, settings.to_string()).map_err(io(&path))?;
@@ -124,23 +109,11 @@ fn commit(copy: &Path) -> Done {
         return Ok(());
     }
     let git = |arguments: &[&str]| {
-        let who = [
-            "-c",
-            "user.name=xtask",
-            "-c",
-            "user.email=xtask@localhost",
-            "-c",
-            "commit.gpgsign=false",
-        ];
+        let who = ["-c", "user.name=xtask", "-c", "user.email=xtask@localhost", "-c", "commit.gpgsign=false"];
         // Nobody's own settings or hooks belong in a copy.
         let mut command = Command::new("git");
-        command
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_SYSTEM", "/dev/null");
-        command
-            .env_remove("GIT_DIR")
-            .env_remove("GIT_WORK_TREE")
-            .env_remove("GIT_INDEX_FILE");
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env_remove("GIT_INDEX_FILE");
         output(command.current_dir(copy).args(who).args(arguments)).map(|_| ())
     };
     git(&["init", "--quiet"])?;

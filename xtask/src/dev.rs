@@ -29,11 +29,7 @@ pub fn run(arguments: &[String]) -> Done {
                 shop = Some(start(arguments)?);
             }
             Err(message) => {
-                let rest = if shop.is_some() {
-                    "the shop runs on as it was"
-                } else {
-                    "waiting for a change"
-                };
+                let rest = if shop.is_some() { "the shop runs on as it was" } else { "waiting for a change" };
                 eprintln!("{message}; {rest}");
             }
         }
@@ -56,13 +52,8 @@ fn start(arguments: &[String]) -> Done<Child> {
         }
         None => Command::new(program),
     };
-    command
-        .current_dir(root())
-        .args(["serve", "--sample"])
-        .args(arguments);
-    command
-        .spawn()
-        .map_err(|error| format!("carmel cannot be started: {error}"))
+    command.current_dir(root()).args(["serve", "--sample"]).args(arguments);
+    command.spawn().map_err(|error| format!("carmel cannot be started: {error}"))
 }
 
 /// Asks it to finish, and ends it when it takes too long.
@@ -78,14 +69,8 @@ fn stop(mut shop: Child) -> Done {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    eprintln!(
-        "the old shop did not finish in {} s and is ended",
-        DRAIN.as_secs()
-    );
-    shop.kill()
-        .and_then(|()| shop.wait())
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+    eprintln!("the old shop did not finish in {} s and is ended", DRAIN.as_secs());
+    shop.kill().and_then(|()| shop.wait()).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Returns when files have changed since `seen` and are still again.
@@ -126,11 +111,7 @@ fn look(folder: &Path, state: &mut State) {
         if name.starts_with('.') || name.ends_with('~') || name == "target" {
             continue;
         }
-        if path.is_dir() {
-            look(&path, state)
-        } else {
-            note(&path, state)
-        }
+        if path.is_dir() { look(&path, state) } else { note(&path, state) }
     }
 }
 

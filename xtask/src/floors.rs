@@ -10,17 +10,7 @@ const FLOORS: [&[&str]; 6] = [
     &["db"],
     &["cache", "bus", "jobs", "rpc", "web"],
     &["contracts"],
-    &[
-        "users",
-        "catalog",
-        "inventory",
-        "orders",
-        "payments",
-        "notifications",
-        "live",
-        "gateway",
-        "console",
-    ],
+    &["users", "catalog", "inventory", "orders", "payments", "notifications", "live", "gateway", "console"],
     &["carmel"],
 ];
 
@@ -31,11 +21,7 @@ const BESIDE: [&str; 1] = ["testkit"];
 /// Fails with every dependency that goes sideways or up.
 pub fn check() -> Done {
     let breaches = breaches(&root().join("crates"))?;
-    if breaches.is_empty() {
-        Ok(())
-    } else {
-        Err(breaches.join("\n  "))
-    }
+    if breaches.is_empty() { Ok(()) } else { Err(breaches.join("\n  ")) }
 }
 
 fn breaches(crates: &Path) -> Done<Vec<String>> {
@@ -46,19 +32,12 @@ fn breaches(crates: &Path) -> Done<Vec<String>> {
             continue;
         }
         let Some(own) = floor(name) else {
-            found.push(format!(
-                "crates/{name} stands on no floor; name it in xtask/src/floors.rs"
-            ));
+            found.push(format!("crates/{name} stands on no floor; name it in xtask/src/floors.rs"));
             continue;
         };
-        for used in uses(manifest)
-            .into_iter()
-            .filter(|used| manifests.contains_key(used))
-        {
+        for used in uses(manifest).into_iter().filter(|used| manifests.contains_key(used)) {
             if BESIDE.contains(&used.as_str()) {
-                found.push(format!(
-                    "{name} uses {used}, which is for tests: it belongs to dev-dependencies"
-                ));
+                found.push(format!("{name} uses {used}, which is for tests: it belongs to dev-dependencies"));
             } else if floor(&used).is_none_or(|floor| floor >= own) {
                 let floor = floor(&used).map_or("no floor".into(), |floor| format!("floor {floor}"));
                 found.push(format!(
@@ -71,10 +50,7 @@ fn breaches(crates: &Path) -> Done<Vec<String>> {
 }
 
 fn floor(name: &str) -> Option<usize> {
-    FLOORS
-        .iter()
-        .position(|crates| crates.contains(&name))
-        .map(|at| at + 1)
+    FLOORS.iter().position(|crates| crates.contains(&name)).map(|at| at + 1)
 }
 
 /// Every crate by the name it has as a package.
@@ -87,13 +63,9 @@ fn manifests(crates: &Path) -> Done<BTreeMap<String, toml::Table>> {
         let Ok(text) = fs::read_to_string(&path) else {
             continue;
         };
-        let manifest: toml::Table = text
-            .parse()
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let name = manifest
-            .get("package")
-            .and_then(|package| package.get("name"))
-            .and_then(toml::Value::as_str);
+        let manifest: toml::Table = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+        let name =
+            manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
         let name = name.ok_or_else(|| format!("{} names no package", path.display()))?;
         found.insert(name.to_owned(), manifest);
     }
@@ -104,19 +76,13 @@ fn manifests(crates: &Path) -> Done<BTreeMap<String, toml::Table>> {
 fn uses(manifest: &toml::Table) -> Vec<String> {
     const KINDS: [&str; 2] = ["dependencies", "build-dependencies"];
     let platforms = manifest.get("target").and_then(toml::Value::as_table);
-    let platforms = platforms
-        .into_iter()
-        .flat_map(|platforms| platforms.values().filter_map(toml::Value::as_table));
+    let platforms =
+        platforms.into_iter().flat_map(|platforms| platforms.values().filter_map(toml::Value::as_table));
     let tables = std::iter::once(manifest).chain(platforms);
     let lists = tables.flat_map(|table| KINDS.iter().filter_map(|kind| table.get(*kind)?.as_table()));
     lists
         .flatten()
-        .map(|(name, how)| {
-            how.get("package")
-                .and_then(toml::Value::as_str)
-                .unwrap_or(name)
-                .to_owned()
-        })
+        .map(|(name, how)| how.get("package").and_then(toml::Value::as_str).unwrap_or(name).to_owned())
         .collect()
 }
 
@@ -146,22 +112,13 @@ mod tests {
     #[test]
     fn only_floors_below_may_be_used() {
         let found = told(&[
-            (
-                "kernel",
-                "[dependencies]\nserde = \"1\"\nstock = { package = \"inventory\", path = \"\" }",
-            ),
+            ("kernel", "[dependencies]\nserde = \"1\"\nstock = { package = \"inventory\", path = \"\" }"),
             (
                 "inventory",
                 "[dependencies]\nkernel.workspace = true\n[dev-dependencies]\ncarmel.workspace = true",
             ),
-            (
-                "orders",
-                "[dependencies]\ninventory.workspace = true\ntestkit.workspace = true",
-            ),
-            (
-                "web",
-                "[target.'cfg(unix)'.dependencies]\ncarmel.workspace = true",
-            ),
+            ("orders", "[dependencies]\ninventory.workspace = true\ntestkit.workspace = true"),
+            ("web", "[target.'cfg(unix)'.dependencies]\ncarmel.workspace = true"),
             ("carmel", "[dependencies]\norders.workspace = true"),
             ("testkit", "[dependencies]\ncarmel.workspace = true"),
             ("attic", ""),

@@ -23,10 +23,7 @@ pub struct Token {
 
 /// The words of a source file, comments left out.
 pub fn tokens(source: &str) -> Vec<Token> {
-    let mut lexer = Lexer {
-        rest: source,
-        line: 1,
-    };
+    let mut lexer = Lexer { rest: source, line: 1 };
     let mut found = Vec::new();
     while let Some((line, word)) = lexer.next() {
         found.extend(word.map(|word| Token { word, line }));
@@ -86,9 +83,7 @@ impl Lexer<'_> {
 }
 
 fn name_length(source: &str) -> usize {
-    source
-        .find(|c: char| c != '_' && !c.is_alphanumeric())
-        .unwrap_or(source.len())
+    source.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(source.len())
 }
 
 /// Block comments nest.
@@ -120,16 +115,10 @@ fn prefixed(source: &str) -> Option<(usize, Word)> {
         return Some((1 + quote(rest), Word::Else));
     }
     let of_text = |text: String| {
-        if letters == "r" {
-            Word::Text(text)
-        } else {
-            Word::Else
-        }
+        if letters == "r" { Word::Text(text) } else { Word::Else }
     };
     if !letters.contains('r') {
-        return rest
-            .starts_with('"')
-            .then(|| (letters.len() + text(rest).0, Word::Else));
+        return rest.starts_with('"').then(|| (letters.len() + text(rest).0, Word::Else));
     }
     let hashes = rest.len() - rest.trim_start_matches('#').len();
     let Some(body) = rest[hashes..].strip_prefix('"') else {
@@ -201,14 +190,7 @@ mod tests {
             ("\"\"", ""),
         ];
         for (source, said) in table {
-            assert_eq!(
-                tokens(source),
-                [Token {
-                    word: Word::Text(said.into()),
-                    line: 1
-                }],
-                "{source}"
-            );
+            assert_eq!(tokens(source), [Token { word: Word::Text(said.into()), line: 1 }], "{source}");
         }
     }
 
@@ -218,20 +200,8 @@ mod tests {
 
         let found = tokens(source);
 
-        let texts: Vec<_> = found
-            .iter()
-            .filter(|token| matches!(token.word, Word::Text(_)))
-            .collect();
-        assert_eq!(
-            texts,
-            [&Token {
-                word: Word::Text("end".into()),
-                line: 3
-            }]
-        );
-        assert!(found.contains(&Token {
-            word: Word::Name("type".into()),
-            line: 2
-        }));
+        let texts: Vec<_> = found.iter().filter(|token| matches!(token.word, Word::Text(_))).collect();
+        assert_eq!(texts, [&Token { word: Word::Text("end".into()), line: 3 }]);
+        assert!(found.contains(&Token { word: Word::Name("type".into()), line: 2 }));
     }
 }

@@ -67,25 +67,13 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test { full, filter } => suite::test(full, filter.as_deref()),
         Command::Check { deny: true, .. } => suite::only(&[steps::LICENCES]),
-        Command::Check {
-            floors, pages, sql, ..
-        } => {
+        Command::Check { floors, pages, sql, .. } => {
             let chosen = [(floors, steps::FLOORS), (pages, steps::PAGES), (sql, steps::SQL)];
-            let chosen: Vec<_> = chosen
-                .iter()
-                .filter(|(yes, _)| *yes)
-                .map(|(_, step)| *step)
-                .collect();
-            if chosen.is_empty() {
-                suite::check()
-            } else {
-                suite::only(&chosen)
-            }
+            let chosen: Vec<_> = chosen.iter().filter(|(yes, _)| *yes).map(|(_, step)| *step).collect();
+            if chosen.is_empty() { suite::check() } else { suite::only(&chosen) }
         }
         Command::Pages => steps::build().and_then(|()| pages::write()),
-        Command::Sql => sql::list()
-            .and_then(|texts| sql::json(&texts))
-            .map(|json| println!("{json}")),
+        Command::Sql => sql::list().and_then(|texts| sql::json(&texts)).map(|json| println!("{json}")),
         Command::Dev { arguments } => dev::run(&arguments),
     };
     match done {

@@ -29,11 +29,7 @@ pub fn all() -> Done<Found> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| (need.missing)()).collect();
     if let Some(sudo) = may_install() {
         let packages: Vec<_> = missing.iter().map(|need| need.debian).collect();
-        eprintln!(
-            "missing: {}; installing with apt-get: {}",
-            names(&missing),
-            packages.join(" ")
-        );
+        eprintln!("missing: {}; installing with apt-get: {}", names(&missing), packages.join(" "));
         install(sudo, &packages)?;
     }
     find().map_err(|still| format!("{still}{}", how(&missing)))
@@ -120,9 +116,7 @@ fn versions(folder: &Path, programs: &str) -> Vec<PathBuf> {
 /// `postgres (PostgreSQL) 15.14 (Debian …)` is 15.
 fn version(folder: &Path) -> Option<u32> {
     let said = output(Command::new(folder.join("postgres")).arg("--version")).ok()?;
-    let number = said
-        .split_whitespace()
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let number = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 

@@ -24,10 +24,7 @@ pub fn check() -> Done {
     if stale.is_empty() {
         Ok(())
     } else {
-        Err(format!(
-            "{}; `cargo xtask pages` writes them anew",
-            stale.join(", ")
-        ))
+        Err(format!("{}; `cargo xtask pages` writes them anew", stale.join(", ")))
     }
 }
 
@@ -41,10 +38,7 @@ pub fn write() -> Done {
 }
 
 fn first_difference(one: &str, other: &str) -> Option<usize> {
-    let differs = one
-        .lines()
-        .zip(other.lines())
-        .position(|(one, other)| one != other);
+    let differs = one.lines().zip(other.lines()).position(|(one, other)| one != other);
     let shorter = one.lines().count().min(other.lines().count());
     (one != other).then(|| differs.unwrap_or(shorter) + 1)
 }

@@ -34,11 +34,7 @@ struct Keeper {
 impl Server {
     /// Somebody else's, who named it in the variable.
     pub fn elsewhere(url: String) -> Server {
-        Server {
-            url,
-            programs: None,
-            _keeper: None,
-        }
+        Server { url, programs: None, _keeper: None }
     }
 
     /// Tells a command where it is.
@@ -61,10 +57,7 @@ impl Server {
             output(command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-c", sql]))
                 .map(|_| ())
         };
-        let (server, _) = self
-            .url
-            .rsplit_once('/')
-            .ok_or("the URL of PostgreSQL names no database")?;
+        let (server, _) = self.url.rsplit_once('/').ok_or("the URL of PostgreSQL names no database")?;
         psql(&format!("CREATE DATABASE {name}"))?;
         let done = work(&format!("{server}/{name}"));
         done.and(psql(&format!("DROP DATABASE {name} WITH (FORCE)")))
@@ -89,11 +82,7 @@ impl Server {
                         "PostgreSQL of {} on port {port}, with fsync off: these tests pull no plugs",
                         programs.display()
                     );
-                    return Ok(Server {
-                        url,
-                        programs: Some(programs.to_owned()),
-                        _keeper: Some(keeper),
-                    });
+                    return Ok(Server { url, programs: Some(programs.to_owned()), _keeper: Some(keeper) });
                 }
                 Err(message) => last = message,
             }
@@ -127,39 +116,21 @@ wait $server
 
 fn keep(programs: &Path, folder: &Path, port: u16) -> Done<Keeper> {
     let mut server = as_nobody(&programs.join("postgres"), true);
-    server
-        .arg("-D")
-        .arg(folder.join("data"))
-        .args(["-p", &port.to_string()]);
+    server.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
     let socket = format!("unix_socket_directories={}", folder.display());
-    for setting in [
-        "listen_addresses=127.0.0.1",
-        &socket,
-        "fsync=off",
-        "full_page_writes=off",
-        "max_connections=400",
-    ] {
+    for setting in
+        ["listen_addresses=127.0.0.1", &socket, "fsync=off", "full_page_writes=off", "max_connections=400"]
+    {
         server.args(["-c", setting]);
     }
     let mut command = Command::new("sh");
-    command
-        .arg("-c")
-        .arg(KEEP)
-        .arg("postgres")
-        .arg(folder)
-        .arg(server.get_program())
-        .args(server.get_args());
+    command.arg("-c").arg(KEEP).arg("postgres").arg(folder).arg(server.get_program()).args(server.get_args());
     // Until it is known to run, the folder is wanted for the next try.
     let marker = folder.join("keep");
     fs::write(&marker, "").map_err(|error| format!("{}: {error}", marker.display()))?;
-    let mut shell = command
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("sh cannot be started: {error}"))?;
-    let keeper = Keeper {
-        input: shell.stdin.take(),
-        shell,
-    };
+    let mut shell =
+        command.stdin(Stdio::piped()).spawn().map_err(|error| format!("sh cannot be started: {error}"))?;
+    let keeper = Keeper { input: shell.stdin.take(), shell };
     let until = Instant::now() + Duration::from_secs(30);
     while !answers(port) {
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
@@ -188,24 +159,13 @@ fn answers(port: u16) -> bool {
 fn initdb(programs: &Path, folder: &Path) -> Done {
     let mut command = as_nobody(&programs.join("initdb"), false);
     command.arg("-D").arg(folder.join("data"));
-    command.args([
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--locale=C.UTF-8",
-        "--no-sync",
-    ]);
+    command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
     output(command.current_dir(folder)).map(|_| ())
 }
 
 /// A folder that the server may write to and everybody may enter.
 fn folder() -> Done<PathBuf> {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let folder = env::temp_dir().join(format!("carmel-test-{}-{now}", process::id()));
     fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     output(Command::new("chmod").arg("755").arg(&folder))?;
@@ -237,9 +197,8 @@ fn as_nobody(program: &Path, stays: bool) -> Command {
 
 /// Below 32768, where no client's socket can take it in the meantime.
 fn free_port() -> Done<u16> {
-    let nanos = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.subsec_nanos());
+    let nanos =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
     let start = nanos ^ process::id();
     (0..200)
         .map(|step| 20_000 + (start.wrapping_add(step * 61) % 12_000) as u16)
@@ -254,16 +213,13 @@ mod tests {
 
     #[test]
     fn a_server_and_its_folder_are_gone_when_it_is_dropped() {
-        let Ok(found) = crate::needs::all() else {
-            panic!("PostgreSQL is needed")
-        };
+        let Ok(found) = crate::needs::all() else { panic!("PostgreSQL is needed") };
         let server = Server::start(&found.postgres).unwrap();
         let port = server.url.split([':', '/']).nth(4).unwrap().parse().unwrap();
         let folders = || {
             let mine = format!("carmel-test-{}-", process::id());
             let all = fs::read_dir(env::temp_dir()).unwrap().flatten();
-            all.filter(|entry| entry.file_name().to_string_lossy().starts_with(&mine))
-                .count()
+            all.filter(|entry| entry.file_name().to_string_lossy().starts_with(&mine)).count()
         };
         assert!(answers(port) && folders() == 1);
 

@@ -51,11 +51,8 @@ fn call(tokens: &[Token], at: usize) -> Option<usize> {
         _ => return None,
     };
     let sign = |at: usize, sign| tokens.get(at).is_some_and(|token| token.word == Word::Sign(sign));
-    let name = |at: usize, name: &str| {
-        tokens
-            .get(at)
-            .is_some_and(|token| token.word == Word::Name(name.into()))
-    };
+    let name =
+        |at: usize, name: &str| tokens.get(at).is_some_and(|token| token.word == Word::Name(name.into()));
     let before = at.checked_sub(1);
     let foreign = before.is_some_and(|before| {
         let of_path = sign(before, ':') && !(before >= 2 && name(before - 2, "db"));
@@ -108,19 +105,11 @@ fn constants(tokens: &[Token]) -> BTreeMap<String, String> {
         if tokens[at].word != Word::Name("const".into()) {
             continue;
         }
-        let Some(Token {
-            word: Word::Name(name),
-            ..
-        }) = tokens.get(at + 1)
-        else {
+        let Some(Token { word: Word::Name(name), .. }) = tokens.get(at + 1) else {
             continue;
         };
         let rest = &tokens[at + 2..];
-        let Some(equals) = rest
-            .iter()
-            .take(8)
-            .position(|token| token.word == Word::Sign('='))
-        else {
+        let Some(equals) = rest.iter().take(8).position(|token| token.word == Word::Sign('=')) else {
             continue;
         };
         if let Some((text, _)) = value(&rest[equals + 1..], &found) {
@@ -158,17 +147,8 @@ fn without_tests(tokens: Vec<Token>, modules: &mut Vec<String>) -> Vec<Token> {
                 Word::Sign('{') => depth += 1,
                 Word::Sign('}') => depth -= 1,
                 Word::Sign(';') if depth == 0 => {
-                    if let [
-                        ..,
-                        Token {
-                            word: Word::Name(key),
-                            ..
-                        },
-                        Token {
-                            word: Word::Name(name),
-                            ..
-                        },
-                    ] = &tokens[..at - 1]
+                    if let [.., Token { word: Word::Name(key), .. }, Token { word: Word::Name(name), .. }] =
+                        &tokens[..at - 1]
                         && key == "mod"
                     {
                         modules.push(name.clone());
@@ -195,10 +175,7 @@ mod tests {
     fn found(source: &str) -> Vec<(usize, String, String)> {
         let scan = scan("shop", "crates/shop/src/store.rs", source);
         assert_eq!(scan.unreadable, Vec::<String>::new());
-        scan.texts
-            .into_iter()
-            .map(|text| (text.line, text.sqlite, text.postgres))
-            .collect()
+        scan.texts.into_iter().map(|text| (text.line, text.sqlite, text.postgres)).collect()
     }
 
     #[test]
@@ -206,27 +183,13 @@ mod tests {
         let table = [
             (r#"query("SELECT 1").execute(tx)"#, 1, "SELECT 1", "SELECT 1"),
             ("db::query(\n  \"SELECT 1\",\n)", 1, "SELECT 1", "SELECT 1"),
-            (
-                "\n query_for(\n  // SQLite has one writer.\n \"A\",\n \"B\",\n )",
-                2,
-                "A",
-                "B",
-            ),
-            (
-                "const ALL: &str = \"SELECT a\"; fn f() { query(ALL) }",
-                1,
-                "SELECT a",
-                "SELECT a",
-            ),
+            ("\n query_for(\n  // SQLite has one writer.\n \"A\",\n \"B\",\n )", 2, "A", "B"),
+            ("const ALL: &str = \"SELECT a\"; fn f() { query(ALL) }", 1, "SELECT a", "SELECT a"),
             ("query(concat!(\"SELECT \", \"a\"))", 1, "SELECT a", "SELECT a"),
             ("query(r#\"SELECT \"a\"\"#)", 1, "SELECT \"a\"", "SELECT \"a\""),
         ];
         for (source, line, sqlite, postgres) in table {
-            assert_eq!(
-                found(source),
-                [(line, sqlite.into(), postgres.into())],
-                "{source}"
-            );
+            assert_eq!(found(source), [(line, sqlite.into(), postgres.into())], "{source}");
         }
     }
 
@@ -249,36 +212,24 @@ mod tests {
 
     #[test]
     fn a_text_that_cannot_be_read_off_the_source_is_refused() {
-        for source in [
-            "query(&sql)",
-            "query(format!(\"a\"))",
-            "query_for(\"a\", other)",
-            "query(\"a\".trim())",
-        ] {
+        for source in
+            ["query(&sql)", "query(format!(\"a\"))", "query_for(\"a\", other)", "query(\"a\".trim())"]
+        {
             let scan = scan("shop", "crates/shop/src/store.rs", source);
 
             assert!(scan.texts.is_empty(), "{source}");
-            assert!(
-                scan.unreadable[0].starts_with("crates/shop/src/store.rs:1: "),
-                "{source}"
-            );
+            assert!(scan.unreadable[0].starts_with("crates/shop/src/store.rs:1: "), "{source}");
         }
     }
 
     #[test]
     fn modules_of_tests_in_their_own_files_are_known() {
-        let scan = scan(
-            "shop",
-            "crates/shop/src/a.rs",
-            "#[cfg(test)]\n#[allow(unused)]\nmod tests;\nmod other;",
-        );
+        let scan =
+            scan("shop", "crates/shop/src/a.rs", "#[cfg(test)]\n#[allow(unused)]\nmod tests;\nmod other;");
 
         assert_eq!(scan.test_modules, ["tests"]);
         let files = module_files(Path::new("src/a.rs"), "tests");
         assert_eq!(files, [Path::new("src/a/tests.rs"), Path::new("src/a/tests")]);
-        assert_eq!(
-            module_files(Path::new("src/lib.rs"), "tests")[0],
-            Path::new("src/tests.rs")
-        );
+        assert_eq!(module_files(Path::new("src/lib.rs"), "tests")[0], Path::new("src/tests.rs"));
     }
 }

@@ -36,9 +36,7 @@ pub fn target() -> Done<&'static Path> {
     let ask = || {
         let answer = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
         let value: serde_json::Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
-        let folder = value["target_directory"]
-            .as_str()
-            .ok_or("cargo metadata names no target directory")?;
+        let folder = value["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
         Ok(PathBuf::from(folder))
     };
     TARGET.get_or_init(ask).as_deref().map_err(Clone::clone)
@@ -61,29 +59,18 @@ pub fn carmel() -> Done<Command> {
 /// Runs a program, its output shown; an error when it does not end well.
 pub fn run(command: &mut Command) -> Done {
     let status = command.status().map_err(|error| cannot_start(command, &error))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{} ended with {status}", line(command)))
-    }
+    if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", line(command))) }
 }
 
 /// Runs a program and returns what it printed; its errors are part of the error.
 pub fn output(command: &mut Command) -> Done<String> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().map_err(|error| cannot_start(command, &error))?;
+    let Output { status, stdout, stderr } =
+        command.output().map_err(|error| cannot_start(command, &error))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
     let said = [stdout, stderr].concat();
-    Err(format!(
-        "{} ended with {status}\n{}",
-        line(command),
-        String::from_utf8_lossy(&said).trim_end()
-    ))
+    Err(format!("{} ended with {status}\n{}", line(command), String::from_utf8_lossy(&said).trim_end()))
 }
 
 /// Whether a program runs and ends well; what it prints is not shown.
@@ -94,9 +81,7 @@ pub fn works(command: &mut Command) -> bool {
 /// The program of this name on the path.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
-    env::split_paths(&folders)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(&folders).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Whether this runs as root.
@@ -106,14 +91,9 @@ pub fn is_root() -> bool {
 
 /// The command as a person would type it.
 pub fn line(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> String {

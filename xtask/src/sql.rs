@@ -44,29 +44,17 @@ pub fn check(server: &Server) -> Done {
     }
     fs::create_dir_all(&folder).map_err(io)?;
     let on = |engine: &str, form: fn(&Text) -> &str, program: &mut Command| {
-        let texts: Vec<_> = texts
-            .iter()
-            .filter(|text| !form(text).is_empty())
-            .cloned()
-            .collect();
+        let texts: Vec<_> = texts.iter().filter(|text| !form(text).is_empty()).cloned().collect();
         let file = folder.join(format!("{engine}.json"));
         fs::write(&file, json(&texts)?).map_err(io)?;
         eprintln!("{} texts on {engine}", texts.len());
         // Not in the workspace, where a developer's own carmel.toml may lie.
-        run(program
-            .current_dir(&folder)
-            .args(["internal", "prepare-sql"])
-            .arg(&file))
+        run(program.current_dir(&folder).args(["internal", "prepare-sql"]).arg(&file))
     };
     // Both engines in any case, so that one run names all that is wrong.
     let sqlite = on("SQLite", |text| &text.sqlite, &mut carmel()?);
-    let postgres = server.with_database(|url| {
-        on(
-            "PostgreSQL",
-            |text| &text.postgres,
-            carmel()?.env("DATABASE_URL", url),
-        )
-    });
+    let postgres = server
+        .with_database(|url| on("PostgreSQL", |text| &text.postgres, carmel()?.env("DATABASE_URL", url)));
     sqlite.and(postgres)
 }
 
@@ -75,13 +63,7 @@ pub fn json(texts: &[Text]) -> Done<String> {
     let list: Vec<_> = texts
         .iter()
         .map(|text| {
-            let Text {
-                krate,
-                file,
-                line,
-                sqlite,
-                postgres,
-            } = text;
+            let Text { krate, file, line, sqlite, postgres } = text;
             json!({"crate": krate, "file": file, "line": line, "sqlite": sqlite, "postgres": postgres})
         })
         .collect();
@@ -105,37 +87,18 @@ pub fn list() -> Done<Vec<Text>> {
         sources(&crates.join(name).join("src"), &mut files)?;
         let mut tests = Vec::new();
         for (path, source) in &files {
-            let file = path
-                .strip_prefix(root())
-                .unwrap_or(path)
-                .to_string_lossy()
-                .into_owned();
+            let file = path.strip_prefix(root()).unwrap_or(path).to_string_lossy().into_owned();
             let found = scan(name, &file, source);
             texts.extend(found.texts);
             unreadable.extend(found.unreadable);
-            tests.extend(
-                found
-                    .test_modules
-                    .iter()
-                    .flat_map(|module| module_files(path, module)),
-            );
+            tests.extend(found.test_modules.iter().flat_map(|module| module_files(path, module)));
         }
-        let tests: Vec<_> = tests
-            .iter()
-            .filter_map(|path| path.strip_prefix(root()).ok())
-            .collect();
+        let tests: Vec<_> = tests.iter().filter_map(|path| path.strip_prefix(root()).ok()).collect();
         texts.retain(|text| !tests.iter().any(|test| Path::new(&text.file).starts_with(test)));
-        unreadable.retain(|place: &String| {
-            !tests
-                .iter()
-                .any(|test| place.starts_with(&*test.to_string_lossy()))
-        });
+        unreadable
+            .retain(|place: &String| !tests.iter().any(|test| place.starts_with(&*test.to_string_lossy())));
     }
-    if unreadable.is_empty() {
-        Ok(texts)
-    } else {
-        Err(unreadable.join("\n  "))
-    }
+    if unreadable.is_empty() { Ok(texts) } else { Err(unreadable.join("\n  ")) }
 }
 
 fn sources(folder: &Path, found: &mut Vec<(PathBuf, String)>) -> Done {

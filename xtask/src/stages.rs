@@ -28,11 +28,7 @@ impl Stages {
         let began = Instant::now();
         let done = work();
         let end = if done.is_ok() { End::Well } else { End::Badly };
-        self.0.push(Stage {
-            name,
-            took: began.elapsed(),
-            end,
-        });
+        self.0.push(Stage { name, took: began.elapsed(), end });
         match done {
             Ok(value) => Some(value),
             Err(message) => {
@@ -44,21 +40,12 @@ impl Stages {
 
     /// Notes that one was not run because of another that failed.
     pub fn not_run(&mut self, name: &'static str) {
-        self.0.push(Stage {
-            name,
-            took: Duration::ZERO,
-            end: End::NotRun,
-        });
+        self.0.push(Stage { name, took: Duration::ZERO, end: End::NotRun });
     }
 
     /// The table of all stages.
     pub fn table(&self) -> String {
-        let width = self
-            .0
-            .iter()
-            .map(|stage| stage.name.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = self.0.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
         let mut table = String::new();
         for Stage { name, took, end } in &self.0 {
             let end = match end {
@@ -66,10 +53,7 @@ impl Stages {
                 End::Badly => "failed",
                 End::NotRun => "not run",
             };
-            table.push_str(&format!(
-                "  {name:width$}  {:>7.1} s  {end}\n",
-                took.as_secs_f64()
-            ));
+            table.push_str(&format!("  {name:width$}  {:>7.1} s  {end}\n", took.as_secs_f64()));
         }
         let all: Duration = self.0.iter().map(|stage| stage.took).sum();
         table.push_str(&format!("  {:width$}  {:>7.1} s\n", "all", all.as_secs_f64()));
@@ -78,16 +62,8 @@ impl Stages {
 
     /// Fails with the names of what did not end well.
     pub fn verdict(&self) -> Done {
-        let bad: Vec<_> = self
-            .0
-            .iter()
-            .filter(|stage| stage.end != End::Well)
-            .map(|stage| stage.name)
-            .collect();
-        if bad.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("not in order: {}", bad.join(", ")))
-        }
+        let bad: Vec<_> =
+            self.0.iter().filter(|stage| stage.end != End::Well).map(|stage| stage.name).collect();
+        if bad.is_empty() { Ok(()) } else { Err(format!("not in order: {}", bad.join(", "))) }
     }
 }

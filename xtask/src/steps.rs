@@ -23,15 +23,9 @@ pub fn step(name: &str, server: Option<&Server>) -> Done {
         BUILD => build(),
         PAGES => pages::check(),
         SQL => sql::check(server.ok_or("there is no PostgreSQL to ask")?),
-        LINTS => run(cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ])),
+        LINTS => {
+            run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+        }
         LICENCES => deny::check(),
         other => Err(format!("there is no check called {other}")),
     }

@@ -41,11 +41,7 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
         println!("failed: {name}");
     }
     if counts.ignored > 0 {
-        let why = if full {
-            "are ignored"
-        } else {
-            "were left out; --full runs those that take long"
-        };
+        let why = if full { "are ignored" } else { "were left out; --full runs those that take long" };
         println!("{} tests {why}", counts.ignored);
     }
     let verdict = stages.verdict();
@@ -54,11 +50,7 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);
     // Said above: nothing may follow the last line.
-    if verdict.is_err() {
-        std::process::exit(1)
-    } else {
-        Ok(())
-    }
+    if verdict.is_err() { std::process::exit(1) } else { Ok(()) }
 }
 
 /// Every check and no test.
@@ -74,11 +66,7 @@ pub fn check() -> Done {
 /// Some of the checks.
 pub fn only(names: &[&'static str]) -> Done {
     let mut stages = Stages::default();
-    let server = if names.contains(&SQL) {
-        stages.run(SERVERS, start)
-    } else {
-        None
-    };
+    let server = if names.contains(&SQL) { stages.run(SERVERS, start) } else { None };
     let builds = names.iter().any(|name| [PAGES, SQL].contains(name));
     let built = !builds || stages.run(BUILD, steps::build).is_some();
     for name in names {
@@ -136,15 +124,10 @@ struct Counts {
 impl Counts {
     /// Reads one line of the test runner.
     fn read(&mut self, line: &str) {
-        if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-        {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             self.names.push(name.to_owned());
         }
-        let Some((_, counts)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
@@ -166,10 +149,7 @@ impl Counts {
 fn tests(full: bool, filter: Option<&str>, server: &Server, counts: &mut Counts) -> Done {
     let command = |more: &[&str]| {
         let mut command = cargo();
-        command
-            .args(["test", "--workspace", "--no-fail-fast"])
-            .args(filter)
-            .args(more);
+        command.args(["test", "--workspace", "--no-fail-fast"]).args(filter).args(more);
         server.tell(command.stdout(Stdio::piped()));
         command
     };
@@ -179,10 +159,7 @@ fn tests(full: bool, filter: Option<&str>, server: &Server, counts: &mut Counts)
     }
     // Without the examples in the documentation: those that are ignored there are no programs.
     let mut long = Counts::default();
-    let also = run_and_count(
-        &mut command(&["--lib", "--bins", "--tests", "--", "--ignored"]),
-        &mut long,
-    );
+    let also = run_and_count(&mut command(&["--lib", "--bins", "--tests", "--", "--ignored"]), &mut long);
     counts.passed += long.passed;
     counts.failed += long.failed;
     counts.ignored = counts.ignored.saturating_sub(long.passed + long.failed);
@@ -191,32 +168,20 @@ fn tests(full: bool, filter: Option<&str>, server: &Server, counts: &mut Counts)
 }
 
 fn run_and_count(command: &mut Command, counts: &mut Counts) -> Done {
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cargo cannot be started: {error}"))?;
-    let lines = child
-        .stdout
-        .take()
-        .map(BufReader::new)
-        .expect("its output was asked for");
+    let mut child = command.spawn().map_err(|error| format!("cargo cannot be started: {error}"))?;
+    let lines = child.stdout.take().map(BufReader::new).expect("its output was asked for");
     for line in lines.split(b'\n') {
         let line = line.map_err(|error| format!("the tests cannot be heard: {error}"))?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         counts.read(&line);
     }
-    let status = child
-        .wait()
-        .map_err(|error| format!("the tests cannot be waited for: {error}"))?;
+    let status = child.wait().map_err(|error| format!("the tests cannot be waited for: {error}"))?;
     if !status.success() && counts.failed == 0 {
         // A test program that crashed has no closing line to count.
         counts.failed = 1;
     }
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("cargo test ended with {status}"))
-    }
+    if status.success() { Ok(()) } else { Err(format!("cargo test ended with {status}")) }
 }
 
 #[cfg(test)]
@@ -244,9 +209,7 @@ test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 7 filtered out; fin
     fn a_test_program_that_crashes_counts_as_a_failure() {
         let mut counts = Counts::default();
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo running 1 test; kill -SEGV $$"])
-            .stdout(Stdio::piped());
+        command.args(["-c", "echo running 1 test; kill -SEGV $$"]).stdout(Stdio::piped());
 
         let done = run_and_count(&mut command, &mut counts);
 

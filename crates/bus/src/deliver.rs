@@ -33,9 +33,7 @@ pub(crate) async fn deliver(
     let work: Vec<_> = consumers
         .iter()
         .flat_map(|consumer| {
-            rounds(consumer.as_ref(), events)
-                .into_iter()
-                .map(|round| (consumer.clone(), round))
+            rounds(consumer.as_ref(), events).into_iter().map(|round| (consumer.clone(), round))
         })
         .map(|(consumer, round)| tell(consumer, round))
         .collect();
@@ -48,10 +46,7 @@ pub(crate) async fn deliver(
 fn rounds(consumer: &dyn Consumer, events: &[Arc<Envelope>]) -> Vec<Vec<Arc<Envelope>>> {
     let mut entities: HashMap<&str, Vec<Arc<Envelope>>> = HashMap::new();
     let mut order = Vec::new();
-    for event in events
-        .iter()
-        .filter(|event| consumer.topics().contains(&event.topic.as_str()))
-    {
+    for event in events.iter().filter(|event| consumer.topics().contains(&event.topic.as_str())) {
         let entity = entities.entry(&event.subject).or_default();
         if entity.is_empty() {
             order.push(event.subject.as_str());
@@ -75,11 +70,8 @@ async fn tell(consumer: Arc<dyn Consumer>, events: Vec<Arc<Envelope>>) -> Vec<(E
     let mut unheard = Vec::new();
     for chunk in events.chunks(CHUNK) {
         let free = chunk.iter().all(|event| !blocked.contains(&event.subject));
-        let Some(refused) = (if free {
-            hear(consumer.as_ref(), chunk).await.err()
-        } else {
-            Some(None)
-        }) else {
+        let Some(refused) = (if free { hear(consumer.as_ref(), chunk).await.err() } else { Some(None) })
+        else {
             continue;
         };
         // When its database is away nobody is at fault, and asking for each would take long.
@@ -92,13 +84,7 @@ async fn tell(consumer: Arc<dyn Consumer>, events: Vec<Arc<Envelope>>) -> Vec<(E
             };
             if let Err(error) = outcome {
                 blocked.insert(event.subject.clone());
-                unheard.push((
-                    event.id,
-                    Unheard {
-                        consumer: consumer.name(),
-                        error,
-                    },
-                ));
+                unheard.push((event.id, Unheard { consumer: consumer.name(), error }));
             }
         }
     }
@@ -119,18 +105,8 @@ async fn hear(consumer: &dyn Consumer, events: &[Arc<Envelope>]) -> Result<(), O
         heard
     };
     let heard = AssertUnwindSafe(heard).catch_unwind().await;
-    let panicked = |_| {
-        Err(Error::internal(format!(
-            "the consumer {} panicked",
-            consumer.name()
-        )))
-    };
+    let panicked = |_| Err(Error::internal(format!("the consumer {} panicked", consumer.name())));
     let new = heard.unwrap_or_else(panicked).map_err(Some)?;
-    tracing::debug!(
-        consumer = consumer.name(),
-        heard = new,
-        repeated = events.len() - new,
-        "events heard"
-    );
+    tracing::debug!(consumer = consumer.name(), heard = new, repeated = events.len() - new, "events heard");
     Ok(())
 }

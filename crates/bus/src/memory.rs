@@ -49,11 +49,7 @@ impl Bus {
     /// first [`Bus::relay`]: what was sent before is not told again.
     pub fn subscribe(&self, consumer: Arc<dyn Consumer>) {
         let Kind::Memory(memory) = &self.0;
-        memory
-            .consumers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(consumer);
+        memory.consumers.write().unwrap_or_else(PoisonError::into_inner).push(consumer);
     }
 
     /// Relays the outbox of one service until `stop` is cancelled, then
@@ -61,11 +57,7 @@ impl Bus {
     /// long ago.
     pub async fn relay(&self, service: &'static str, db: Db, stop: CancellationToken) {
         let Kind::Memory(memory) = &self.0;
-        let relay = Relay {
-            service,
-            db: &db,
-            live: &memory.live,
-        };
+        let relay = Relay { service, db: &db, live: &memory.live };
         tokio::select! {
             () = relay.until(&stop, || memory.consumers()) => {}
             () = sweep::forever(service, &db, memory.keep) => {}
@@ -76,11 +68,7 @@ impl Bus {
     /// not tried again before its time.
     pub async fn relay_once(&self, service: &'static str, db: &Db) -> Result<usize> {
         let Kind::Memory(memory) = &self.0;
-        let relay = Relay {
-            service,
-            db,
-            live: &memory.live,
-        };
+        let relay = Relay { service, db, live: &memory.live };
         let mut sent = 0;
         loop {
             let passed = relay.pass(&memory.consumers()).await?;
@@ -101,9 +89,6 @@ impl Bus {
 
 impl Memory {
     fn consumers(&self) -> Vec<Arc<dyn Consumer>> {
-        self.consumers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.consumers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

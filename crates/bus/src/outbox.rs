@@ -71,9 +71,7 @@ pub async fn add_traced<E: Event>(tx: &mut Tx, event: &E, traceparent: Option<St
 
 /// How many are not sent yet.
 pub async fn pending(tx: &mut Tx) -> Result<i64> {
-    let (count,) = query("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL")
-        .fetch_one(tx)
-        .await?;
+    let (count,) = query("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetch_one(tx).await?;
     Ok(count)
 }
 
@@ -82,8 +80,8 @@ pub async fn pending(tx: &mut Tx) -> Result<i64> {
 pub(crate) struct Outgoing {
     pub id: EventId,
     source: String,
-    topic: String,
-    subject: String,
+    pub topic: String,
+    pub subject: String,
     version: i64,
     data: String,
     traceparent: Option<String>,
@@ -91,19 +89,14 @@ pub(crate) struct Outgoing {
     pub attempts: u32,
 }
 
-db::from_row!(Outgoing {
-    id,
-    source,
-    topic,
-    subject,
-    version,
-    data,
-    traceparent,
-    added_at,
-    attempts
-});
+db::from_row!(Outgoing { id, source, topic, subject, version, data, traceparent, added_at, attempts });
 
 impl Outgoing {
+    /// Whether [`Outgoing::envelope`] can be made of it.
+    pub fn is_readable(&self) -> bool {
+        serde_json::from_str::<serde::de::IgnoredAny>(&self.data).is_ok()
+    }
+
     pub fn envelope(self) -> Result<Envelope> {
         Ok(Envelope {
             id: self.id,
@@ -124,22 +117,27 @@ impl Outgoing {
 /// sent, whoever relays.
 pub(crate) async fn claim(tx: &mut Tx, until: Time, limit: i64) -> Result<Vec<Outgoing>> {
     // Two forms: on PostgreSQL relays must step over each other's rows, and the
-    // list is picked once, whatever plan the update takes.
+    // list is picked once, whatever plan the update takes. The event before is
+    // looked for backwards, one step in the index: `NOT EXISTS` may become a
+    // join, which may compare all the events of one entity with each other, and
+    // forwards the index has many that were sent a moment ago.
     query_for(
         "UPDATE outbox SET due_at = $2 WHERE id IN (
              SELECT id FROM outbox head
-             WHERE sent_at IS NULL AND due_at <= $1 AND NOT EXISTS (
-                 SELECT 1 FROM outbox earlier
+             WHERE sent_at IS NULL AND due_at <= $1 AND (
+                 SELECT id FROM outbox earlier
                  WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
-                   AND (earlier.version, earlier.id) < (head.version, head.id))
+                   AND (earlier.version, earlier.id) < (head.version, head.id)
+                 ORDER BY version DESC, id DESC LIMIT 1) IS NULL
              ORDER BY due_at, id LIMIT $3)
          RETURNING id, source, topic, subject, version, data, traceparent, added_at, attempts",
         "WITH picked AS MATERIALIZED (
              SELECT id FROM outbox head
-             WHERE sent_at IS NULL AND due_at <= $1 AND NOT EXISTS (
-                 SELECT 1 FROM outbox earlier
+             WHERE sent_at IS NULL AND due_at <= $1 AND (
+                 SELECT id FROM outbox earlier
                  WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
-                   AND (earlier.version, earlier.id) < (head.version, head.id))
+                   AND (earlier.version, earlier.id) < (head.version, head.id)
+                 ORDER BY version DESC, id DESC LIMIT 1) IS NULL
              ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
          UPDATE outbox SET due_at = $2 FROM picked WHERE outbox.id = picked.id
          RETURNING outbox.id, source, topic, subject, version, data, traceparent, added_at, attempts",

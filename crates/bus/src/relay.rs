@@ -1,6 +1,10 @@
 //! Takes events from an outbox to the consumers, again and again.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use db::Db;
 use kernel::{EventId, Result, Time};
@@ -16,10 +20,15 @@ use crate::{
 /// How often a relay looks for what other processes have announced.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a relay that is not heard of keeps others from what it has taken.
-const LEASE: Duration = Duration::from_secs(60);
-/// The most entities, and the most further events of those, in one batch.
+/// A batch takes far less, and one that takes longer does no harm: who hears
+/// an event twice notices. The audit is more patient than this.
+const LEASE: Duration = Duration::from_secs(15);
+/// The most entities in one batch.
 const HEADS: i64 = 256;
+/// The most further events of those, where somebody is to be told of them.
 const FOLLOWERS: i64 = 512;
+/// The same where nobody is: marking them is all there is to do.
+const UNHEARD: i64 = 4096;
 /// The wait after a first failure and the longest one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -36,6 +45,17 @@ pub(crate) struct Relay<'a> {
 pub(crate) struct Passed {
     pub claimed: usize,
     pub sent: usize,
+    /// Whether there may be more that is due.
+    pub more: bool,
+}
+
+/// What a batch has taken, each part in the order of each entity.
+struct Batch {
+    /// The events of entities whose next one somebody here listens to.
+    told: Vec<Outgoing>,
+    /// Events that nobody here listens to: marked sent already.
+    passed_by: Vec<Arc<Envelope>>,
+    more: bool,
 }
 
 impl Relay<'_> {
@@ -49,14 +69,10 @@ impl Relay<'_> {
             tokio::pin!(signalled);
             signalled.as_mut().enable();
             match self.pass(&consumers()).await {
-                Ok(passed) if passed.claimed > 0 => continue,
+                Ok(passed) if passed.more => continue,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(
-                        service = self.service,
-                        error = error.chain(),
-                        "events were not relayed"
-                    );
+                    tracing::warn!(service = self.service, error = error.chain(), "events were not relayed");
                     tokio::select! {
                         () = stop.cancelled() => {}
                         () = world.sleep(world.jitter(POLL)) => {}
@@ -73,44 +89,59 @@ impl Relay<'_> {
 
     /// Relays one batch of what is due.
     pub async fn pass(&self, consumers: &[Arc<dyn Consumer>]) -> Result<Passed> {
-        let (heads, followers) = self.claim().await?;
-        if heads.is_empty() {
-            return Ok(Passed { claimed: 0, sent: 0 });
-        }
-        let claimed = heads.len();
-        let attempts: HashMap<EventId, u32> = heads
-            .iter()
-            .chain(&followers)
-            .map(|event| (event.id, event.attempts))
-            .collect();
-        let events = heads
-            .into_iter()
-            .chain(followers)
-            .map(|event| event.envelope().map(Arc::new))
-            .collect::<Result<Vec<_>>>()?;
-        let unheard = deliver(consumers, &events).await;
-        let put_off = unheard
-            .iter()
-            .filter_map(|(id, why)| self.put_off(*id, why, &attempts))
-            .collect();
+        let topics: HashSet<&str> = consumers.iter().flat_map(|c| c.topics()).copied().collect();
+        let Batch { told, passed_by, more } = self.claim(&topics).await?;
+        self.report(&passed_by);
+        let claimed = told.len() + passed_by.len();
+        let attempts: HashMap<EventId, u32> = told.iter().map(|event| (event.id, event.attempts)).collect();
+        let (events, mut unheard) = readable(told);
+        unheard.extend(deliver(consumers, &events).await);
+        let put_off: Vec<PutOff> =
+            unheard.iter().filter_map(|(id, why)| self.put_off(*id, why, &attempts)).collect();
         let sent: Vec<Arc<Envelope>> = in_order(events, &unheard);
-        self.record(&sent, put_off).await?;
+        if !sent.is_empty() || !put_off.is_empty() {
+            self.record(&sent, put_off).await?;
+        }
         self.report(&sent);
-        Ok(Passed {
-            claimed,
-            sent: sent.len(),
-        })
+        let sent = sent.len() + passed_by.len();
+        Ok(Passed { claimed, sent, more })
     }
 
-    async fn claim(&self) -> Result<(Vec<Outgoing>, Vec<Outgoing>)> {
+    /// Takes what is due. What nobody here listens to is marked sent with it.
+    async fn claim(&self, topics: &HashSet<&str>) -> Result<Batch> {
         let until = self.db.world().now() + LEASE;
         db::write!(self.db, async |tx| {
             let heads = outbox::claim(tx, until, HEADS).await?;
-            if heads.is_empty() {
-                return Ok((heads, Vec::new()));
+            let mut more = heads.len() as i64 == HEADS;
+            let is_heard = |event: &Outgoing| topics.contains(event.topic.as_str());
+            let (mut told, mut rest): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_heard);
+            if !told.is_empty() {
+                let followers = outbox::followers(tx, &told, FOLLOWERS).await?;
+                more |= followers.len() as i64 == FOLLOWERS;
+                told.extend(followers);
             }
-            let followers = outbox::followers(tx, &heads, FOLLOWERS).await?;
-            Ok((heads, followers))
+            let mut passed_by = Vec::new();
+            if !rest.is_empty() {
+                let followers = outbox::followers(tx, &rest, UNHEARD).await?;
+                more |= followers.len() as i64 == UNHEARD;
+                rest.extend(followers);
+                let ends = |event: &Outgoing| is_heard(event) || !event.is_readable();
+                let (run, mut others) = leading(rest, ends);
+                // An entity of which nothing is marked is ours still, and what
+                // cannot be read is put off; any other was given back by the mark.
+                let given_back: HashSet<&str> = run.iter().map(|event| event.subject.as_str()).collect();
+                let before = others.len();
+                others.retain(|event| !given_back.contains(event.subject.as_str()));
+                more |= others.len() < before;
+                told.extend(others);
+                let ids: Vec<EventId> = run.iter().map(|event| event.id).collect();
+                if !ids.is_empty() {
+                    outbox::mark_sent(tx, &ids).await?;
+                }
+                passed_by = run;
+            }
+            let passed_by = passed_by.into_iter().filter_map(|event| event.envelope().ok()).map(Arc::new);
+            Ok::<_, kernel::Error>(Batch { told, passed_by: passed_by.collect(), more })
         })
     }
 
@@ -118,9 +149,7 @@ impl Relay<'_> {
     fn put_off(&self, id: EventId, why: &Unheard, attempts: &HashMap<EventId, u32>) -> Option<PutOff> {
         let error = why.error.as_ref()?;
         let before = attempts.get(&id).copied().unwrap_or_default();
-        let wait = FIRST_WAIT
-            .saturating_mul(2u32.saturating_pow(before))
-            .min(LONGEST_WAIT);
+        let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(before)).min(LONGEST_WAIT);
         let wait = self.db.world().jitter(wait);
         tracing::warn!(
             event.id = %id,
@@ -131,11 +160,7 @@ impl Relay<'_> {
             "event not heard, to be told again"
         );
         let error = format!("{}: {}", why.consumer, error.chain());
-        Some(PutOff {
-            id,
-            until: self.db.world().now() + wait,
-            error,
-        })
+        Some(PutOff { id, until: self.db.world().now() + wait, error })
     }
 
     /// What was sent and what was not, in one transaction: an entity is given
@@ -170,10 +195,40 @@ struct PutOff {
     error: String,
 }
 
+/// The beginning of each entity up to where it ends, and what is behind that.
+fn leading(events: Vec<Outgoing>, ends: impl Fn(&Outgoing) -> bool) -> (Vec<Outgoing>, Vec<Outgoing>) {
+    let mut ended: HashSet<String> = HashSet::new();
+    events.into_iter().partition(|event| {
+        let here = ended.contains(&event.subject) || ends(event);
+        if here {
+            ended.insert(event.subject.clone());
+        }
+        !here
+    })
+}
+
+/// Those that can be read. One that cannot is a fault of its own, to be put
+/// off alone; the later ones of its entity wait behind it.
+fn readable(events: Vec<Outgoing>) -> (Vec<Arc<Envelope>>, HashMap<EventId, Unheard>) {
+    let mut blocked: HashSet<String> = HashSet::new();
+    let (mut read, mut unheard) = (Vec::new(), HashMap::new());
+    for event in events {
+        let (id, subject) = (event.id, event.subject.clone());
+        if blocked.contains(&subject) {
+            continue;
+        }
+        match event.envelope() {
+            Ok(envelope) => read.push(Arc::new(envelope)),
+            Err(error) => {
+                blocked.insert(subject);
+                unheard.insert(id, Unheard { consumer: "relay", error: Some(error) });
+            }
+        }
+    }
+    (read, unheard)
+}
+
 /// Those that everybody has heard, for live feeds in the order of each entity.
 fn in_order(events: Vec<Arc<Envelope>>, unheard: &HashMap<EventId, Unheard>) -> Vec<Arc<Envelope>> {
-    events
-        .into_iter()
-        .filter(|event| !unheard.contains_key(&event.id))
-        .collect()
+    events.into_iter().filter(|event| !unheard.contains_key(&event.id)).collect()
 }

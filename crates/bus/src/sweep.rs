@@ -25,11 +25,9 @@ pub(crate) async fn forever(service: &'static str, db: &Db, keep: Duration) {
                 let lag = oldest.map_or(Duration::ZERO, |oldest| db.world().now().since(oldest));
                 metrics::gauge!("outbox_lag_seconds", "service" => service).set(lag.as_secs_f64());
             }
-            Err(error) => tracing::warn!(
-                service,
-                error = error.chain(),
-                "the oldest event was not looked up"
-            ),
+            Err(error) => {
+                tracing::warn!(service, error = error.chain(), "the oldest event was not looked up")
+            }
         }
     }
 }
@@ -71,9 +69,7 @@ async fn delete_heard(tx: &mut Tx, before: Time) -> Result<u64> {
 /// When the oldest event that is not sent was saved.
 async fn oldest(db: &Db) -> Result<Option<Time>> {
     let (oldest,) = db::read!(db, async |tx| {
-        query("SELECT MIN(added_at) FROM outbox WHERE sent_at IS NULL")
-            .fetch_one(tx)
-            .await
+        query("SELECT MIN(added_at) FROM outbox WHERE sent_at IS NULL").fetch_one(tx).await
     })?;
     Ok(oldest)
 }

@@ -8,22 +8,13 @@ use kernel::{Result, World};
 use crate::config::Config;
 
 /// The services that have tables, in the order they are opened.
-pub const SERVICES: &[&str] = &[
-    "users",
-    "catalog",
-    "inventory",
-    "orders",
-    "payments",
-    "notifications",
-];
+pub const SERVICES: &[&str] = &["users", "catalog", "inventory", "orders", "payments", "notifications"];
 
 /// The tables of a service: a file `data/<service>.db`, or the schema
 /// `<service>` of a PostgreSQL database.
 pub fn target(config: &Config, service: &str) -> Target {
     match config.database.url_of(service) {
-        None => Target::Sqlite {
-            path: config.data.folder.join(format!("{service}.db")),
-        },
+        None => Target::Sqlite { path: config.data.folder.join(format!("{service}.db")) },
         Some(url) => Target::Postgres {
             url: url.expose().to_owned(),
             schema: service.to_owned(),
@@ -67,10 +58,7 @@ fn connections(config: &Config) -> usize {
 
 fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| {
-        let message = format!(
-            "the folder {} (data.folder) cannot be made: {error}",
-            folder.display()
-        );
+        let message = format!("the folder {} (data.folder) cannot be made: {error}", folder.display());
         kernel::Error::new(kernel::Kind::Invalid, "data_folder", message)
     })
 }

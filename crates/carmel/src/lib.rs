@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod config;
 mod databases;
+mod dead_letters;
 #[cfg(debug_assertions)]
 mod mortal;
 mod prepare;
@@ -54,6 +55,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Looks after work that was given up.
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// Looks at the settings without starting anything.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -79,6 +83,21 @@ enum AdminCommand {
 }
 
 #[derive(clap::Subcommand)]
+enum JobsCommand {
+    /// Lists the dead letters: jobs whose last attempt failed.
+    Dead,
+    /// Gives a dead letter all its attempts again.
+    Retry {
+        /// Which: `job_…`.
+        #[arg(required_unless_present = "all")]
+        id: Option<kernel::JobId>,
+        /// All of them.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+#[derive(clap::Subcommand)]
 enum InternalCommand {
     /// Prepares every SQL text listed in a JSON file, on an empty shop.
     PrepareSql { file: PathBuf },
@@ -99,10 +118,8 @@ pub fn run() -> ExitCode {
     };
     let outcome = start_log(&loaded.config).and_then(|()| {
         loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::internal)?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
         runtime.block_on(execute(arguments.command, loaded.config, world()))
     });
     outcome.unwrap_or_else(|error| {
@@ -130,10 +147,7 @@ async fn execute(command: Command, config: Config, world: World) -> Result<ExitC
                 let db = databases::open(&config, &world, service, &databases::migrations(service)).await?;
                 db.close().await;
             }
-            println!(
-                "the tables of {} services are up to date",
-                databases::SERVICES.len()
-            );
+            println!("the tables of {} services are up to date", databases::SERVICES.len());
         }
         Command::Sample => {
             let shop = Shop::open(&config, &world).await?;
@@ -147,9 +161,19 @@ async fn execute(command: Command, config: Config, world: World) -> Result<ExitC
             create_admin(&config, &world, &email, &name).await?
         }
         Command::Audit { json } => return audited(&config, &world, json).await,
+        Command::Jobs(command) => {
+            let shop = Shop::open(&config, &world).await?;
+            match command {
+                JobsCommand::Dead => dead_letters::list(&shop).await?,
+                JobsCommand::Retry { id, .. } => {
+                    println!("{} jobs are tried again", dead_letters::retry(&shop, id).await?);
+                }
+            }
+            shop.close().await;
+        }
         Command::Openapi => {
             let shop = shop_in_nowhere(&config, &world).await?;
-            println!("{}", shop.api().to_pretty_json().map_err(Error::internal)?);
+            println!("{}", shop.api()?.to_pretty_json().map_err(Error::internal)?);
         }
         Command::Internal(InternalCommand::PrepareSql { file }) => {
             return Ok(match prepare::prepare(&config, &world, &file).await? {
@@ -182,11 +206,7 @@ async fn create_admin(config: &Config, world: &World, email: &str, name: &str) -
     shop.close().await;
     println!(
         "{email} {}",
-        if is_new {
-            "is a new administrator"
-        } else {
-            "is an administrator now, with a new password"
-        }
+        if is_new { "is a new administrator" } else { "is an administrator now, with a new password" }
     );
     if made {
         println!("password: {password}   (shown this once)");
@@ -199,32 +219,19 @@ async fn audited(config: &Config, world: &World, json: bool) -> Result<ExitCode>
     let report = audit::audit(&shop).await?;
     shop.close().await;
     if json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&report).map_err(Error::internal)?
-        );
+        println!("{}", serde_json::to_string_pretty(&report).map_err(Error::internal)?);
     } else {
-        report
-            .looked_at
-            .iter()
-            .for_each(|line| println!("looked at {line}"));
+        report.looked_at.iter().for_each(|line| println!("looked at {line}"));
         report.breaches.iter().for_each(|line| println!("BREACH {line}"));
         println!("{} breaches", report.breaches.len());
     }
-    Ok(if report.breaches.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A shop in a folder that is gone afterwards, for what needs none of its data.
 async fn shop_in_nowhere(config: &Config, world: &World) -> Result<Shop> {
     let folder = std::env::temp_dir().join(format!("carmel-{}", world.uuid_v7()));
-    let mut config = Config {
-        database: config::Database::default(),
-        ..config.clone()
-    };
+    let mut config = Config { database: config::Database::default(), ..config.clone() };
     config.data.folder.clone_from(&folder);
     let shop = Shop::open(&config, world).await;
     if let Err(error) = std::fs::remove_dir_all(&folder) {

@@ -44,7 +44,8 @@ impl Outside for Mortal {
     fn reached(&self, point: &str) {
         if point == self.point {
             // SIGKILL, which nothing can catch: what is not on the disk is gone.
-            let killed = std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+            let killed =
+                std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
             unreachable!("the process was to be killed at {point}: {killed:?}");
         }
     }

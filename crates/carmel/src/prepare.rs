@@ -48,9 +48,5 @@ pub async fn prepare(
             refused.push(format!("{}:{}: {}", text.file, text.line, error.chain()));
         }
     }
-    Ok(if refused.is_empty() {
-        Ok(texts.len())
-    } else {
-        Err(refused)
-    })
+    Ok(if refused.is_empty() { Ok(texts.len()) } else { Err(refused) })
 }

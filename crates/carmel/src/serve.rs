@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -25,27 +26,27 @@ pub async fn serve(config: Config, world: World, with_sample: bool) -> Result<()
     let listener = listen(&config).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
     let shop = Shop::open(&config, &world).await?;
-    let filled = if with_sample {
-        sample::fill(&shop, &config).await?
-    } else {
-        None
-    };
+    let filled = if with_sample { sample::fill(&shop, &config).await? } else { None };
 
     let stop = CancellationToken::new();
     let workers = shop.start(&stop)?;
     say_hello(&config, &address.to_string(), filled.as_ref(), began.elapsed());
-    tokio::spawn({
-        let stop = stop.clone();
+    let stopping = Arc::new(OnceLock::new());
+    drop(world.spawn({
+        let (stop, stopping) = (stop.clone(), stopping.clone());
         async move {
             wait_for_the_end().await;
             tracing::info!("draining: no new work is taken, running work is finished");
+            stopping.get_or_init(Instant::now);
             stop.cancel();
         }
-    });
+    }));
 
     let drain = Duration::from_millis(config.server.drain_timeout_ms);
     gateway::serve(listener, shop.router()?, stop.clone(), drain).await;
-    if world.timeout(drain, workers.join()).await.is_none() {
+    // One deadline for both: workers and requests have been finishing side by side.
+    let left = drain.saturating_sub(stopping.get().map_or(Duration::ZERO, Instant::elapsed));
+    if world.timeout(left, workers.join()).await.is_none() {
         tracing::warn!("not everything was finished in time; the rest is done after the next start");
     }
     shop.close().await;
@@ -77,13 +78,7 @@ fn say_hello(config: &Config, address: &str, filled: Option<&Filled>, took: Dura
         true => config.mail_folder().display().to_string(),
         false => "sent by SMTP".to_owned(),
     };
-    tracing::info!(
-        address,
-        data = kept,
-        mails,
-        ready_ms = took.as_millis() as u64,
-        "the shop is open"
-    );
+    tracing::info!(address, data = kept, mails, ready_ms = took.as_millis() as u64, "the shop is open");
     if std::io::stdout().is_terminal() || filled.is_some() {
         println!("\n  shop   http://{address}   all services in this process; data: {kept}; mails: {mails}");
         println!("  try    curl -s http://{address}/products?limit=3");
@@ -95,12 +90,7 @@ fn say_hello(config: &Config, address: &str, filled: Option<&Filled>, took: Dura
 /// What sample data there is. The administrator's password is said here and
 /// never in the log: only a hash of it is kept.
 pub fn say_filled(filled: &sample::Filled) {
-    let Filled {
-        products,
-        customers,
-        admin,
-        password,
-    } = filled;
+    let Filled { products, customers, admin, password } = filled;
     println!(
         "sample data: {products} products, {customers} customers (password {:?})",
         sample::CUSTOMER_PASSWORD

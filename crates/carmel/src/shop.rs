@@ -50,10 +50,7 @@ impl Shop {
     pub async fn open(config: &Config, world: &World) -> Result<Shop> {
         let mut databases = Vec::new();
         for service in databases::SERVICES {
-            databases.push((
-                *service,
-                open(config, world, service, &databases::migrations(service)).await?,
-            ));
+            databases.push((*service, open(config, world, service, &databases::migrations(service)).await?));
         }
         Shop::of(config, world, databases).await
     }
@@ -62,19 +59,12 @@ impl Shop {
     pub async fn of(config: &Config, world: &World, databases: Vec<(&'static str, Db)>) -> Result<Shop> {
         let of = |name: &str| {
             let found = databases.iter().find(|(service, _)| *service == name);
-            found
-                .map(|(_, db)| db.clone())
-                .expect("every name here is one of SERVICES")
+            found.map(|(_, db)| db.clone()).expect("every name here is one of SERVICES")
         };
-        let users = users::Users::new(users::Needs {
-            db: of("users"),
-            settings: config.users(),
-        });
+        let users = users::Users::new(users::Needs { db: of("users"), settings: config.users() });
         users.start().await?;
-        let inventory = inventory::Inventory::new(inventory::Needs {
-            db: of("inventory"),
-            settings: config.inventory(),
-        });
+        let inventory =
+            inventory::Inventory::new(inventory::Needs { db: of("inventory"), settings: config.inventory() });
         let catalog = catalog::Catalog::new(catalog::Needs {
             db: of("catalog"),
             inventory: Some(Arc::new(inventory.clone())),
@@ -108,15 +98,10 @@ impl Shop {
             payments::consumers(&payments),
             notifications::consumers(&notifications),
         ];
-        consumers
-            .into_iter()
-            .flatten()
-            .for_each(|consumer| bus.subscribe(consumer));
+        consumers.into_iter().flatten().for_each(|consumer| bus.subscribe(consumer));
         let health = databases
             .iter()
-            .fold(Health::new(world.clone()), |health, (name, db)| {
-                health.database(name, db.clone())
-            });
+            .fold(Health::new(world.clone()), |health, (name, db)| health.database(name, db.clone()));
         let (config, world) = (config.clone(), world.clone());
         Ok(Shop {
             users,
@@ -135,6 +120,15 @@ impl Shop {
 
     /// Everything that can be asked over HTTP, behind the layers of the edge.
     pub fn router(&self) -> Result<Router> {
+        Ok(self.edge()?.0)
+    }
+
+    /// The description of the API (OpenAPI 3.1), made from the routes.
+    pub fn api(&self) -> Result<OpenApi> {
+        Ok(self.edge()?.1)
+    }
+
+    fn edge(&self) -> Result<(Router, OpenApi)> {
         let keys = Arc::new(KeysOfUsers(self.users.clone()));
         let verifier = Verifier::of_issuer(self.world.clone(), keys, &self.config.tokens.issuer);
         let (routes, api) = self.routes().split_for_parts();
@@ -148,11 +142,6 @@ impl Shop {
         gateway::edge(routes, front, &self.config.edge(), &self.world)
     }
 
-    /// The description of the API (OpenAPI 3.1), made from the routes.
-    pub fn api(&self) -> OpenApi {
-        described(self.routes().split_for_parts().1)
-    }
-
     /// Starts what runs in the background: relays of events and workers of
     /// jobs. They end when `stop` is cancelled and running work is finished.
     pub fn start(&self, stop: &CancellationToken) -> Result<Workers> {
@@ -161,24 +150,25 @@ impl Shop {
         tasks.push(world.spawn(async move {
             // What stood still while nobody was here goes on at once, not at the next sweep.
             if let Err(error) = orders.sweep().await {
-                tracing::warn!(error = error.chain(), "orders that stand still were not looked for; the next sweep does");
+                tracing::warn!(
+                    error = error.chain(),
+                    "orders that stand still were not looked for; the next sweep does"
+                );
             }
         }));
         for (service, db) in &self.databases {
             let (bus, service, db, stop) = (self.bus.clone(), *service, db.clone(), stop.clone());
-            tasks.push(
-                self.world
-                    .spawn(async move { bus.relay(service, db, stop).await }),
-            );
+            tasks.push(self.world.spawn(async move { bus.relay(service, db, stop).await }));
         }
         for runner in self.runners()? {
             let stop = stop.clone();
             tasks.push(self.world.spawn(async move { runner.run(stop).await }));
         }
-        let (health, draining) = (self.health.clone(), stop.clone());
+        let (health, orders, draining) = (self.health.clone(), self.orders.clone(), stop.clone());
         tasks.push(self.world.spawn(async move {
             draining.cancelled().await;
             health.drain();
+            orders.drain();
         }));
         Ok(Workers(tasks))
     }
@@ -209,9 +199,7 @@ impl Shop {
     /// The database of a service.
     pub fn database(&self, service: &str) -> Db {
         let found = self.databases.iter().find(|(name, _)| *name == service);
-        found
-            .map(|(_, db)| db.clone())
-            .expect("every name here is one of SERVICES")
+        found.map(|(_, db)| db.clone()).expect("every name here is one of SERVICES")
     }
 
     /// Closes the databases, once nothing runs any more.
@@ -291,9 +279,6 @@ struct KeysOfUsers(users::Users);
 impl web::auth::Keys for KeysOfUsers {
     async fn key(&self, kid: &str) -> Result<Option<Vec<u8>>> {
         let keys = self.0.keys(Keys {}).await?;
-        keys.iter()
-            .find(|key| key.kid == kid)
-            .map(|key| web::auth::key_bytes(&key.x))
-            .transpose()
+        keys.iter().find(|key| key.kid == kid).map(|key| web::auth::key_bytes(&key.x)).transpose()
     }
 }

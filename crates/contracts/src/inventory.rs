@@ -15,7 +15,7 @@ rpc::service! {
         /// first time and, once expired, holds anew.
         /// Errors: conflict `out_of_stock`, conflict `order_undone`.
         async fn hold(Hold) -> Held;
-        /// Gives back what is held for an order, if anything is.
+        /// Gives back what is held or sold for an order, if anything is.
         async fn release(Release) -> ();
         /// Turns what is held into a sale. What expired meanwhile is taken
         /// anew if there is stock.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use kernel::{BoxFuture, Error, Result, World};
+use kernel::{BoxFuture, Error, Kind, Result, World};
 use tokio::sync::oneshot;
 
 /// Gathers concurrent calls into batches. With nobody else waiting a call goes
@@ -38,8 +38,8 @@ struct Call<K, V> {
 impl<K: Clone + Send + 'static, V: Send + 'static> Gather<K, V> {
     /// `batch` takes at most `most` calls in the order of their arrival and
     /// gives each its answer, in that order. A batch that fails as a whole is
-    /// split until the one at fault is alone; so it keeps all or nothing of
-    /// what it did.
+    /// split until the one at fault is alone, unless what it asks is away; so
+    /// it keeps all or nothing of what it did.
     pub fn new<F>(world: &World, most: usize, batch: F) -> Self
     where
         F: Fn(Vec<K>) -> BoxFuture<'static, Result<Vec<Result<V>>>> + Send + Sync + 'static,
@@ -101,7 +101,7 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Inner<K, V> {
                         drop(call.answer.send(answer));
                     }
                 }
-                Err(Fault::Batch(_)) if part.len() > 1 => {
+                Err(Fault::Batch(error)) if part.len() > 1 && may_be_of_one(&error) => {
                     let second = part.split_off(part.len() / 2);
                     parts.push(second);
                     parts.push(part);
@@ -132,6 +132,12 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Inner<K, V> {
     fn queue(&self) -> MutexGuard<'_, Queue<K, V>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a member may be at fault. When what was asked is away nobody is,
+/// and asking for each again would take long and load it more.
+fn may_be_of_one(error: &Error) -> bool {
+    !matches!(error.kind, Kind::Unavailable | Kind::TimedOut)
 }
 
 /// Why a batch has no answers.

@@ -52,11 +52,13 @@ impl Default for Settings {
 }
 
 /// Puts the services' routes behind the edge, beside its own: the greeting,
-/// `/openapi.json` and `/docs`, `/livez` and `/readyz`, `/metrics`. Fails
-/// (`invalid_origin`) on settings that cannot be.
-pub fn edge(services: Router, front: Front, settings: &Settings, world: &World) -> Result<Router> {
-    let (greeting, _) = greeting::routes(front.database, &settings.shop).split_for_parts();
-    let api = front.api;
+/// `/openapi.json` and `/docs`, `/livez` and `/readyz`, `/metrics`. Returns the
+/// description of all of it, too. Fails (`invalid_origin`) on settings that
+/// cannot be.
+pub fn edge(services: Router, front: Front, settings: &Settings, world: &World) -> Result<(Router, OpenApi)> {
+    let (greeting, of_greeting) = greeting::routes(front.database, &settings.shop).split_for_parts();
+    let mut api = front.api;
+    api.merge(of_greeting);
     let routes = services
         .merge(greeting)
         .merge(openapi::route(&api)?)
@@ -83,5 +85,5 @@ pub fn edge(services: Router, front: Front, settings: &Settings, world: &World) 
         .layer(time_limit(world.clone(), settings.request_timeout));
 
     // 404 and 405 are answers like any other: made before the layers are put on, so that they pass them.
-    Ok(with_fallbacks(routes).layer(layers))
+    Ok((with_fallbacks(routes).layer(layers), api))
 }

@@ -1,13 +1,17 @@
-//! Whether the books of inventory are right.
+//! Whether the books of inventory are right, and what they say of each order.
 
 use std::collections::HashMap;
 
+use contracts::inventory::Line;
 use db::Db;
-use kernel::{OrderId, Result, Sku};
+use kernel::{OrderId, Result, Sku, uuid::Uuid};
 
-use crate::{model::Stock, store};
+use crate::{
+    model::{HoldState, Stock},
+    store,
+};
 
-/// How many SKUs are looked at in one picture.
+/// How many SKUs or orders are looked at in one picture.
 const AT_ONCE: i64 = 500;
 /// How many wrong sales are told of: the first hundred say enough.
 const MOST_TOLD: i64 = 100;
@@ -41,6 +45,37 @@ pub async fn audit(db: &Db) -> Result<Vec<String>> {
         format!("{order} asked for {quantity} of {sku}, but its movements add up to {moved}")
     }));
     Ok(breaches)
+}
+
+/// What inventory says of an order, for whoever compares it with the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Which.
+    pub order: OrderId,
+    /// What became of its stock.
+    pub state: HoldState,
+    /// What it holds, held or bought; nothing when nothing was ever held.
+    pub lines: Vec<Line>,
+}
+
+/// The orders behind the given one in the order of their ids, at most 500, as
+/// the audit of the whole shop needs them; none at the end.
+pub async fn facts(db: &Db, after: Option<OrderId>) -> Result<Vec<Fact>> {
+    let after = after.unwrap_or(OrderId::from_uuid(Uuid::nil()));
+    db::snapshot!(db, async |tx| {
+        let states = store::states_after(tx, after, AT_ONCE).await?;
+        let Some((last, _)) = states.last() else { return Ok(Vec::new()) };
+        let mut lines = store::lines_between(tx, after, *last).await?.into_iter().peekable();
+        let mut facts = Vec::with_capacity(states.len());
+        for (order, state) in states {
+            let mut own = Vec::new();
+            while let Some((_, sku, quantity)) = lines.next_if(|(of, ..)| *of == order) {
+                own.push(Line { sku, quantity });
+            }
+            facts.push(Fact { order, state, lines: own });
+        }
+        Ok(facts)
+    })
 }
 
 struct Checked {

@@ -1,9 +1,10 @@
-//! Holding for many orders at once. Two hundred buyers of one SKU would queue
-//! for its row, one commit behind the other; gathered, they share one
-//! transaction, and what is scarce is dealt out in the order of arrival.
+//! Holding for and selling to many orders at once. Two hundred buyers of one
+//! SKU would queue for its row, one commit behind the other; gathered, they
+//! share one transaction, and what is scarce is dealt out in the order of
+//! arrival.
 //!
-//! Nothing here decides otherwise than [`order::hold`] would for the same
-//! orders one after the other; a test compares the two.
+//! Nothing here decides otherwise than [`order::hold`] and [`order::commit`]
+//! would for the same orders one after the other; a test compares the two.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +15,8 @@ use db::{Db, Gather, Tx};
 use kernel::{OrderId, Result, Sku, Time};
 
 use crate::{
-    HoldError,
-    model::{Lines, deal},
+    CommitError, HoldError,
+    model::{Lines, Movement, Reason, Stock, deal},
     order, store,
 };
 
@@ -118,4 +119,72 @@ async fn hold_new(tx: &mut Tx, asks: &[Ask], until: Time) -> Result<Vec<Answer>>
         Some(outcome.map(|()| until).map_err(|sku| HoldError::OutOfStock { sku }))
     };
     Ok(firsts.into_iter().map(answer).collect())
+}
+
+/// Gathers sales. Cheap to clone.
+#[derive(Clone)]
+pub struct Sales(Gather<OrderId, Result<(), CommitError>>);
+
+impl Sales {
+    /// At most `most` at once.
+    pub fn new(db: &Db, most: usize) -> Sales {
+        let world = db.world().clone();
+        let db = db.clone();
+        Sales(Gather::new(&world, most, move |orders| {
+            let db = db.clone();
+            Box::pin(async move { Ok(commit_all(&db, &orders).await?.into_iter().map(Ok).collect()) })
+        }))
+    }
+
+    /// Turns what an order holds into a sale.
+    pub async fn commit(&self, order: OrderId) -> Result<(), CommitError> {
+        self.0.call(order).await?
+    }
+}
+
+/// Turns into a sale what each order holds, and answers each.
+pub async fn commit_all(db: &Db, orders: &[OrderId]) -> Result<Vec<Result<(), CommitError>>> {
+    let mut sold = BTreeSet::new();
+    if orders.len() > 1 {
+        let together: Result<BTreeSet<OrderId>> = db::write!(db, async |tx| {
+            tx.repeatable();
+            sell_open(tx, orders).await
+        });
+        sold = together?;
+    }
+    let mut settled = Vec::with_capacity(orders.len());
+    for order in orders {
+        // Those who go alone: the only one, and whoever holds nothing that is open.
+        settled.push(match sold.remove(order) {
+            true => Ok(()),
+            false => db::write!(db, async |tx| {
+                tx.repeatable();
+                order::commit(tx, *order).await
+            }),
+        });
+    }
+    Ok(settled)
+}
+
+/// Sells to the orders whose holds are open and returns them; leaves the others untouched.
+async fn sell_open(tx: &mut Tx, orders: &[OrderId]) -> Result<BTreeSet<OrderId>> {
+    let sold = store::sell_all(tx, &orders.iter().copied().collect()).await?;
+    let mut by_sku: BTreeMap<Sku, Vec<(OrderId, i64)>> = BTreeMap::new();
+    for (order, sku, quantity) in store::lines_of(tx, &sold).await? {
+        by_sku.entry(sku).or_default().push((order, quantity));
+    }
+    store::lock_stock(tx, &by_sku.keys().cloned().collect()).await?;
+    let now = tx.world().now();
+    let mut sales = Vec::new();
+    for stock in store::sell_all_held(tx, &by_sku).await? {
+        order::announce(tx, &stock).await?;
+        // Each sale is a movement of its own, with the version it would have led to alone.
+        let mut then = stock;
+        for (order, quantity) in by_sku.get(&then.sku).into_iter().flatten().rev() {
+            sales.push((*order, Movement::to(&then, -quantity, Reason::Sold, now)));
+            then = Stock { version: then.version - 1, ..then };
+        }
+    }
+    store::insert_sales(tx, &sales, now).await?;
+    Ok(sold)
 }

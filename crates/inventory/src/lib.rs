@@ -19,12 +19,12 @@ mod order;
 mod service;
 mod store;
 
-pub use audit::audit;
+pub use audit::{Fact, audit, facts};
 pub use error::{CommitError, HoldError, MoveError};
 pub use events::consumers;
 pub use http::routes;
-pub use jobs::{Expire, runner};
-pub use model::{Lines, Movement, Reason, Stock};
+pub use jobs::{Expire, Purge, runner};
+pub use model::{HoldState, Lines, Movement, Reason, Stock};
 pub use service::{Inventory, Needs, Settings};
 
 /// Holds for many orders in one go, as gathered calls do: so that a test can
@@ -37,6 +37,16 @@ pub async fn hold_all_for_tests(
 ) -> kernel::Result<Vec<Result<kernel::Time, HoldError>>> {
     let asks = asks.into_iter().map(|(order, lines)| batch::Ask { order, lines }).collect();
     batch::hold_all(db, asks, hold_for).await
+}
+
+/// Sells to many orders in one go, as gathered calls do: so that a test can
+/// compare it with selling to one after the other.
+#[doc(hidden)]
+pub async fn commit_all_for_tests(
+    db: &db::Db,
+    orders: &[kernel::OrderId],
+) -> kernel::Result<Vec<Result<(), CommitError>>> {
+    batch::commit_all(db, orders).await
 }
 
 /// Every table of this service, in order.

@@ -53,24 +53,19 @@ async fn take(tx: &mut Tx, lines: &Lines) -> Result<(), HoldError> {
 
 /// Turns what is held into a sale; what expired is taken anew.
 pub async fn commit(tx: &mut Tx, order: OrderId) -> Result<(), CommitError> {
-    let Some(found) = store::lock(tx, order).await? else {
-        return Err(CommitError::NothingHeld { order });
+    // Nearly every hold is open, and then one statement locks and moves it.
+    let from = match store::sell(tx, order).await? {
+        true => HoldState::Open,
+        false => match sell_closed(tx, order).await? {
+            HoldState::Sold => return Ok(()),
+            from => from,
+        },
     };
-    if found.undone {
-        return Err(CommitError::Undone { order });
-    }
-    match found.state {
-        HoldState::Sold => return Ok(()),
-        HoldState::Open | HoldState::Expired => {}
-        HoldState::Nothing | HoldState::Released | HoldState::Restocked => {
-            return Err(CommitError::NothingHeld { order });
-        }
-    }
     let now = tx.world().now();
     for line in store::lines(tx, order).await? {
         let quantity = i64::from(line.quantity);
         // An open hold that is past its time was not given back yet: it still counts.
-        let sold = match found.state {
+        let sold = match from {
             HoldState::Open => Some(store::sell_held(tx, &line.sku, quantity).await?),
             _ => store::withdraw(tx, &line.sku, quantity).await?,
         };
@@ -80,22 +75,33 @@ pub async fn commit(tx: &mut Tx, order: OrderId) -> Result<(), CommitError> {
         store::insert_movement(tx, &Movement::to(&stock, -quantity, Reason::Sold, now), Some(order)).await?;
         announce(tx, &stock).await?;
     }
-    advance(tx, order, found.state, HoldState::Sold).await?;
     Ok(())
 }
 
-/// Marks the order as undone and gives back what it holds, if it holds anything.
-pub async fn release(tx: &mut Tx, order: OrderId) -> Result<()> {
-    let found = store::mark_undone(tx, order).await?;
-    match found.state {
-        HoldState::Open => give_back(tx, order, HoldState::Released).await,
-        HoldState::Expired => advance(tx, order, HoldState::Expired, HoldState::Released).await,
-        HoldState::Nothing | HoldState::Sold | HoldState::Released | HoldState::Restocked => Ok(()),
+/// Moves a hold that was just not open to its sale, or says why it cannot be;
+/// returns where it stood.
+async fn sell_closed(tx: &mut Tx, order: OrderId) -> Result<HoldState, CommitError> {
+    let Some(found) = store::lock(tx, order).await? else {
+        return Err(CommitError::NothingHeld { order });
+    };
+    if found.undone {
+        return Err(CommitError::Undone { order });
     }
+    match found.state {
+        HoldState::Sold => {}
+        // Somebody may have held it anew between the two statements.
+        HoldState::Open | HoldState::Expired => advance(tx, order, found.state, HoldState::Sold).await?,
+        HoldState::Nothing | HoldState::Released | HoldState::Restocked => {
+            return Err(CommitError::NothingHeld { order });
+        }
+    }
+    Ok(found.state)
 }
 
-/// Marks the order as undone and puts back what it bought or holds.
-pub async fn restock(tx: &mut Tx, order: OrderId) -> Result<()> {
+/// Marks the order as undone, and gives back what it holds or puts back what
+/// it bought: whoever undoes it may not know which, when the answer to its
+/// sale was lost.
+pub async fn undo(tx: &mut Tx, order: OrderId) -> Result<()> {
     let found = store::mark_undone(tx, order).await?;
     match found.state {
         HoldState::Open => return give_back(tx, order, HoldState::Released).await,

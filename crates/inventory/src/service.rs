@@ -9,7 +9,7 @@ use web::{Answer, IdempotencyKey, List, Page};
 
 use crate::{
     CommitError, HoldError, MoveError,
-    batch::Holds,
+    batch::{Holds, Sales},
     model::{Lines, MOST_MOVED, Movement, Reason, Stock},
     order, store,
 };
@@ -32,7 +32,7 @@ pub struct Needs {
 pub struct Settings {
     /// How long stock is held for an order that does not pay.
     pub hold_for: Duration,
-    /// The most holds that are gathered into one transaction; with 1 each goes alone.
+    /// The most holds, or sales, that are gathered into one transaction; with 1 each goes alone.
     pub gather_most: usize,
 }
 
@@ -47,13 +47,15 @@ impl Default for Settings {
 pub struct Inventory {
     pub(crate) db: Db,
     holds: Holds,
+    sales: Sales,
 }
 
 impl Inventory {
     /// With these needs.
     pub fn new(needs: Needs) -> Inventory {
         let holds = Holds::new(&needs.db, needs.settings.gather_most, needs.settings.hold_for);
-        Inventory { db: needs.db, holds }
+        let sales = Sales::new(&needs.db, needs.settings.gather_most);
+        Inventory { db: needs.db, holds, sales }
     }
 
     /// Holds every line for an order, or none. What others hold past its time
@@ -72,37 +74,23 @@ impl Inventory {
         Ok(Held { expires_at })
     }
 
-    /// Gives back what is held for an order, and refuses to hold for it again.
+    /// Gives back what is held for an order, or puts back what it bought, and
+    /// refuses to hold for it again.
     pub async fn release(&self, order: OrderId) -> Result<()> {
         db::write!(self.db, async |tx| {
             tx.repeatable();
-            order::release(tx, order).await
+            order::undo(tx, order).await
         })
     }
 
     /// Turns what is held into a sale.
     pub async fn commit(&self, order: OrderId) -> Result<(), CommitError> {
-        match self.commit_now(order).await {
+        match self.sales.commit(order).await {
             Err(CommitError::OutOfStock { .. }) if self.give_back_expired().await? > 0 => {
-                self.commit_now(order).await
+                self.sales.commit(order).await
             }
             outcome => outcome,
         }
-    }
-
-    async fn commit_now(&self, order: OrderId) -> Result<(), CommitError> {
-        db::write!(self.db, async |tx| {
-            tx.repeatable();
-            order::commit(tx, order).await
-        })
-    }
-
-    /// Puts back what an order bought or holds, and refuses to hold for it again.
-    pub async fn restock(&self, order: OrderId) -> Result<()> {
-        db::write!(self.db, async |tx| {
-            tx.repeatable();
-            order::restock(tx, order).await
-        })
     }
 
     /// Gives back what is held past its time; returns of how many orders.
@@ -242,7 +230,8 @@ impl contract::Inventory for Inventory {
     }
 
     async fn restock(&self, ask: contract::Restock) -> Result<()> {
-        Inventory::restock(self, ask.order).await
+        // The same as a release: each undoes whatever it finds.
+        Inventory::release(self, ask.order).await
     }
 
     async fn levels(&self, ask: Levels) -> Result<Vec<Level>> {

@@ -46,12 +46,7 @@ impl Kind {
                 worker.run(job, &run).await
             })
         };
-        Kind {
-            name: J::NAME,
-            queue: J::QUEUE,
-            policy: J::policy,
-            work: Arc::new(work),
-        }
+        Kind { name: J::NAME, queue: J::QUEUE, policy: J::policy, work: Arc::new(work) }
     }
 }
 
@@ -61,7 +56,7 @@ pub(crate) struct Crew {
     pub kinds: HashMap<&'static str, Kind>,
     pub leases: Leases,
     around: Option<Around>,
-    finish: Gather<(JobId, i64), bool>,
+    finish: Gather<(JobId, i64), Option<bool>>,
 }
 
 /// How an attempt ended.
@@ -83,25 +78,21 @@ impl Crew {
             let db = of.clone();
             Box::pin(async move {
                 let done = db::write!(db, async |tx| { claim::finish_many(tx, &ended).await })?;
-                Ok(ended.iter().map(|(id, _)| Ok(done.contains(id))).collect())
+                Ok(ended.iter().map(|(id, _)| Ok(done.get(id).copied())).collect())
             })
         });
-        Crew {
-            db: db.clone(),
-            kinds,
-            leases: Leases::default(),
-            around,
-            finish,
-        }
+        Crew { db: db.clone(), kinds, leases: Leases::default(), around, finish }
     }
 
     /// Works on it and records what came of it. Never fails: what cannot be
-    /// recorded is found by the next runner when the lease has run out.
-    pub async fn attempt(self: Arc<Self>, job: Claimed) {
+    /// recorded is found by the next runner when the lease has run out. Says
+    /// whether another job waits under its key and can be begun now.
+    pub async fn attempt(self: Arc<Self>, job: Claimed) -> bool {
         let Some(kind) = self.kinds.get(job.name.as_str()).cloned() else {
-            return;
+            return false;
         };
         let run = Arc::new(Run::of(&job));
+        let ended = run.clone();
         let span =
             tracing::info_span!("job", job.id = %run.id, job.name = kind.name, job.attempt = run.attempt);
         let crew = self.clone();
@@ -122,6 +113,7 @@ impl Crew {
             Some(around) => around(traceparent.as_deref(), work).await,
             None => work.await,
         }
+        ended.awaited.load(Ordering::Relaxed)
     }
 
     /// The worker's answer, or nothing when the lease was lost first.
@@ -158,8 +150,11 @@ impl Crew {
         match ended {
             Ok(()) if run.finished.load(Ordering::Relaxed) => Ok(Outcome::Done),
             Ok(()) => match self.finish.call((run.id, run.token)).await? {
-                true => Ok(Outcome::Done),
-                false => Ok(lost()),
+                Some(awaited) => {
+                    run.awaited.store(awaited, Ordering::Relaxed);
+                    Ok(Outcome::Done)
+                }
+                None => Ok(lost()),
             },
             Err(Failure::Retry(error)) if !run.last => {
                 let wait = self.db.world().jitter((kind.policy)().wait(run.attempt));
@@ -178,14 +173,8 @@ impl Crew {
     async fn put_back(&self, run: &Run, error: Option<String>, wait: Duration) -> Result<Outcome> {
         let run_at = self.db.world().now() + wait;
         let spent = error.is_some();
-        let ended = Ended {
-            id: run.id,
-            token: run.token,
-            error,
-        };
-        match db::write!(self.db, async |tx| {
-            claim::put_back(tx, &ended, run_at, spent).await
-        })? {
+        let ended = Ended { id: run.id, token: run.token, error };
+        match db::write!(self.db, async |tx| { claim::put_back(tx, &ended, run_at, spent).await })? {
             PutBack::Lost => Ok(lost()),
             PutBack::Folded => {
                 tracing::info!("job left to the one that waits under its key");
@@ -196,14 +185,11 @@ impl Crew {
     }
 
     async fn bury(&self, run: &Run, error: &Error) -> Result<Outcome> {
-        let ended = Ended {
-            id: run.id,
-            token: run.token,
-            error: Some(error.chain()),
-        };
-        if !db::write!(self.db, async |tx| { claim::bury(tx, &ended).await })? {
+        let ended = Ended { id: run.id, token: run.token, error: Some(error.chain()) };
+        let Some(awaited) = db::write!(self.db, async |tx| { claim::bury(tx, &ended).await })? else {
             return Ok(lost());
-        }
+        };
+        run.awaited.store(awaited, Ordering::Relaxed);
         tracing::error!(error = error.chain(), "job is a dead letter");
         Ok(Outcome::Dead)
     }
@@ -216,14 +202,8 @@ fn lost() -> Outcome {
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    Error::new(
-        kernel::Kind::Internal,
-        "job_panicked",
-        format!("the worker panicked: {text}"),
-    )
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Error::new(kernel::Kind::Internal, "job_panicked", format!("the worker panicked: {text}"))
 }
 
 fn count(kind: &Kind, outcome: Outcome, seconds: f64) {

@@ -8,8 +8,10 @@ use kernel::{JobId, Result, Time};
 use crate::store;
 
 /// How long a job may be past its lease, or past its time, before somebody
-/// should look: every runner polls once a second.
-const GRACE: Duration = Duration::from_secs(60);
+/// should look: every runner polls once a second. Longer than a usual lease and
+/// the waits after a handful of failures that pass, behind which another job of
+/// the same key waits.
+const GRACE: Duration = Duration::from_secs(120);
 
 /// At most so many findings of a kind: who has more has one cause.
 const MOST: i64 = 100;
@@ -39,17 +41,13 @@ pub async fn audit(db: &Db) -> Result<Vec<String>> {
         .await?;
         let dead = dead.into_iter().map(|job| {
             let error = job.last_error.unwrap_or_default();
-            format!(
-                "dead letter: {} ({}) after {} attempts: {error}",
-                job.id, job.name, job.attempt
-            )
+            format!("dead letter: {} ({}) after {} attempts: {error}", job.id, job.name, job.attempt)
         });
         let lost = lost.into_iter().map(|(id, name, until)| {
             format!("{id} ({name}) is past its lease since {until} and nobody took it")
         });
-        let idle = idle
-            .into_iter()
-            .map(|(id, name, at)| format!("{id} ({name}) should have run at {at} and waits"));
+        let idle =
+            idle.into_iter().map(|(id, name, at)| format!("{id} ({name}) should have run at {at} and waits"));
         Ok::<_, kernel::Error>(dead.chain(lost).chain(idle).collect())
     })
 }

@@ -3,12 +3,12 @@
 //! Every change of a leased row is guarded by its token, so that whoever lost
 //! the lease changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use db::{Tx, query, query_for};
 use kernel::{JobId, Result, Time, Value};
 
-use crate::store::SIGNAL;
+use crate::store::{LATER, SIGNAL};
 
 /// A job that this runner has just leased.
 #[derive(Clone, Debug)]
@@ -16,7 +16,6 @@ pub(crate) struct Claimed {
     pub id: JobId,
     pub name: String,
     pub payload: String,
-    pub unique_key: Option<String>,
     pub priority: i64,
     pub run_at: Time,
     pub attempt: u32,
@@ -31,7 +30,6 @@ db::from_row!(Claimed {
     id,
     name,
     payload,
-    unique_key,
     priority,
     run_at,
     attempt,
@@ -69,7 +67,7 @@ pub(crate) async fn claim(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> {
                    SELECT 1 FROM jobs other
                    WHERE other.state = 'running' AND other.name = due.name AND other.unique_key = due.unique_key)
              ORDER BY priority, run_at, id LIMIT $4)
-         RETURNING id, name, payload, unique_key, priority, run_at, attempt, attempts, token, lease_micros,
+         RETURNING id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
                    traceparent, added_at",
         "WITH picked AS MATERIALIZED (
              SELECT id FROM jobs due
@@ -84,7 +82,7 @@ pub(crate) async fn claim(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> {
          SET state = 'running', ready = FALSE, token = token + 1, attempt = attempt + 1,
              leased_until_at = $1 + lease_micros
          FROM picked WHERE jobs.id = picked.id
-         RETURNING jobs.id, name, payload, unique_key, priority, run_at, attempt, attempts, token, lease_micros,
+         RETURNING jobs.id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
                    traceparent, added_at",
     )
     .bind(tx.world().now())
@@ -107,7 +105,7 @@ pub(crate) async fn take_over(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> 
              WHERE state = 'running' AND leased_until_at <= $1 AND attempt < attempts AND queue = $2
                AND name IN (SELECT value FROM json_each($3))
              ORDER BY leased_until_at, id LIMIT $4)
-         RETURNING id, name, payload, unique_key, priority, run_at, attempt, attempts, token, lease_micros,
+         RETURNING id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
                    traceparent, added_at",
         "WITH picked AS MATERIALIZED (
              SELECT id FROM jobs
@@ -116,7 +114,7 @@ pub(crate) async fn take_over(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> 
              ORDER BY leased_until_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
          UPDATE jobs SET token = token + 1, attempt = attempt + 1, leased_until_at = $1 + lease_micros
          FROM picked WHERE jobs.id = picked.id
-         RETURNING jobs.id, name, payload, unique_key, priority, run_at, attempt, attempts, token, lease_micros,
+         RETURNING jobs.id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
                    traceparent, added_at",
     )
     .bind(tx.world().now())
@@ -221,39 +219,48 @@ pub(crate) async fn renew_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<Has
     Ok(renewed.into_iter().map(|(id,)| id).collect())
 }
 
-/// Marks one done. Returns whether its lease was still held.
-pub(crate) async fn finish(tx: &mut Tx, id: JobId, token: i64) -> Result<bool> {
-    let done = query(
+/// Marks one done. Returns, if its lease was still held, whether another one
+/// waits under its key and can be begun now.
+pub(crate) async fn finish(tx: &mut Tx, id: JobId, token: i64) -> Result<Option<bool>> {
+    let done: Option<(bool,)> = query(
         "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $3
-         WHERE id = $1 AND token = $2 AND state = 'running'",
+         WHERE id = $1 AND token = $2 AND state = 'running'
+         RETURNING EXISTS (
+             SELECT 1 FROM jobs other
+             WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
     )
     .bind(id)
     .bind(token)
     .bind(tx.world().now())
-    .execute(tx)
+    .fetch_optional(tx)
     .await?;
-    Ok(done == 1)
+    Ok(done.map(|(awaited,)| awaited))
 }
 
-/// Marks many done. Returns those whose lease was still held.
-pub(crate) async fn finish_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashSet<JobId>> {
+/// Marks many done. Returns those whose lease was still held, each with whether
+/// another one waits under its key.
+pub(crate) async fn finish_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashMap<JobId, bool>> {
     // Two forms, because each engine reads a JSON list in its own way.
-    let done: Vec<(JobId,)> = query_for(
+    let done: Vec<(JobId, bool)> = query_for(
         "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $2
          FROM json_each($1) AS given
          WHERE jobs.id = unhex(given.value ->> 'id') AND jobs.token = given.value ->> 'token'
            AND jobs.state = 'running'
-         RETURNING jobs.id",
+         RETURNING jobs.id, EXISTS (
+             SELECT 1 FROM jobs other
+             WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
         "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $2
          FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS given(id UUID, token BIGINT)
          WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
-         RETURNING jobs.id",
+         RETURNING jobs.id, EXISTS (
+             SELECT 1 FROM jobs other
+             WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
     )
     .bind(leases(held))
     .bind(tx.world().now())
     .fetch_all(tx)
     .await?;
-    Ok(done.into_iter().map(|(id,)| id).collect())
+    Ok(done.into_iter().collect())
 }
 
 /// The leases as a JSON list that both engines take apart.
@@ -311,10 +318,11 @@ pub(crate) async fn put_back(tx: &mut Tx, ended: &Ended, run_at: Time, spent: bo
     .bind(ended.error.as_deref())
     .execute(tx)
     .await?;
-    tx.signal(SIGNAL);
     if waits == 1 {
+        tx.signal(LATER);
         return Ok(PutBack::Waiting);
     }
+    tx.signal(SIGNAL);
     let folded = query(
         "UPDATE jobs SET state = 'done', leased_until_at = NULL, finished_at = $3,
                 last_error = 'left to the job that waits under its key'
@@ -325,24 +333,24 @@ pub(crate) async fn put_back(tx: &mut Tx, ended: &Ended, run_at: Time, spent: bo
     .bind(tx.world().now())
     .execute(tx)
     .await?;
-    Ok(if folded == 1 {
-        PutBack::Folded
-    } else {
-        PutBack::Lost
-    })
+    Ok(if folded == 1 { PutBack::Folded } else { PutBack::Lost })
 }
 
-/// Makes it a dead letter. Returns whether its lease was still held.
-pub(crate) async fn bury(tx: &mut Tx, ended: &Ended) -> Result<bool> {
-    let buried = query(
+/// Makes it a dead letter. Returns, if its lease was still held, whether
+/// another one waits under its key and can be begun now.
+pub(crate) async fn bury(tx: &mut Tx, ended: &Ended) -> Result<Option<bool>> {
+    let buried: Option<(bool,)> = query(
         "UPDATE jobs SET state = 'dead', leased_until_at = NULL, finished_at = $3, last_error = $4
-         WHERE id = $1 AND token = $2 AND state = 'running'",
+         WHERE id = $1 AND token = $2 AND state = 'running'
+         RETURNING EXISTS (
+             SELECT 1 FROM jobs other
+             WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
     )
     .bind(ended.id)
     .bind(ended.token)
     .bind(tx.world().now())
     .bind(ended.error.as_deref())
-    .execute(tx)
+    .fetch_optional(tx)
     .await?;
-    Ok(buried == 1)
+    Ok(buried.map(|(awaited,)| awaited))
 }

@@ -65,10 +65,7 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         // By now the job may be held again here, under a later token.
         let mut held = self.leases.held();
-        if held
-            .get(&self.run.id)
-            .is_some_and(|other| other.token == self.run.token)
-        {
+        if held.get(&self.run.id).is_some_and(|other| other.token == self.run.token) {
             held.remove(&self.run.id);
         }
     }

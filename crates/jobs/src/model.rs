@@ -145,11 +145,7 @@ mod tests {
         };
 
         for (attempt, seconds) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (4_000_000_000, 60)] {
-            assert_eq!(
-                policy.wait(attempt),
-                Duration::from_secs(seconds),
-                "attempt {attempt}"
-            );
+            assert_eq!(policy.wait(attempt), Duration::from_secs(seconds), "attempt {attempt}");
         }
     }
 }

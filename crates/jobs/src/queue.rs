@@ -18,42 +18,37 @@ pub(crate) struct Queue {
     /// The kinds of job known here.
     pub names: Value,
     pub rate: Option<Rate>,
+    /// Who ends lowers it and then looks whether the bell is wanted; the runner
+    /// wants the bell and then looks here: in one order for both, or each could
+    /// miss the other.
     under_way: AtomicUsize,
 }
 
 impl Queue {
     pub fn new(name: &'static str, most: usize, names: &[&'static str], rate: Option<Rate>) -> Queue {
         let names = Value::Texts(names.iter().map(|name| (*name).to_owned()).collect());
-        Queue {
-            name,
-            most,
-            names,
-            rate,
-            under_way: AtomicUsize::new(0),
-        }
+        Queue { name, most, names, rate, under_way: AtomicUsize::new(0) }
     }
 
     /// How many may be begun now.
     pub fn room(&self, now: Time) -> usize {
         let free = self.most.saturating_sub(self.under_way());
-        self.rate
-            .as_ref()
-            .map_or(free, |rate| free.min(rate.allowed(now)))
+        self.rate.as_ref().map_or(free, |rate| free.min(rate.allowed(now)))
     }
 
     pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+        self.under_way.load(Ordering::SeqCst)
     }
 
     pub fn begun(&self, count: usize, now: Time) {
-        self.under_way.fetch_add(count, Ordering::Relaxed);
+        self.under_way.fetch_add(count, Ordering::SeqCst);
         if let Some(rate) = &self.rate {
             rate.spend(count, now);
         }
     }
 
     pub fn ended(&self) {
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -69,15 +64,11 @@ impl Rate {
     pub fn per_second(count: u32) -> Rate {
         // Whole microseconds, as times are: else a burst of one falls short of one.
         let interval = Duration::from_micros((1_000_000 / u64::from(count.max(1))).max(1));
-        Rate {
-            interval,
-            burst: interval.max(Duration::from_millis(100)),
-            even: Mutex::new(Time::default()),
-        }
+        Rate { interval, burst: interval.max(Duration::from_millis(100)), even: Mutex::new(Time::default()) }
     }
 
     fn allowed(&self, now: Time) -> usize {
-        let ahead = (now + self.burst).since(self.even().max(now));
+        let ahead = (now + self.burst).since(self.even(now).max(now));
         usize::try_from(ahead.as_micros() / self.interval.as_micros()).unwrap_or(usize::MAX)
     }
 
@@ -88,12 +79,15 @@ impl Rate {
     }
 
     /// When one more is allowed.
-    pub fn next_at(&self) -> Time {
-        self.even() + self.interval - self.burst
+    pub fn next_at(&self, now: Time) -> Time {
+        self.even(now) + self.interval - self.burst
     }
 
-    fn even(&self) -> Time {
-        *self.even.lock().unwrap_or_else(PoisonError::into_inner)
+    fn even(&self, now: Time) -> Time {
+        let mut even = self.even.lock().unwrap_or_else(PoisonError::into_inner);
+        // Farther ahead than it ever gets: the clock was set back.
+        *even = (*even).min(now + self.burst);
+        *even
     }
 }
 
@@ -116,10 +110,18 @@ mod tests {
             }
 
             let most = 10 * per_second as usize + (per_second as usize / 10).max(1);
-            assert!(
-                (most - 2..=most).contains(&begun),
-                "{begun} of {most} at {per_second} per second"
-            );
+            assert!((most - 2..=most).contains(&begun), "{begun} of {most} at {per_second} per second");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let rate = Rate::per_second(10);
+        let (later, now) = (Time::from_micros(9_000_000_000), Time::from_micros(1_000_000_000));
+        rate.spend(rate.allowed(later), later);
+
+        assert_eq!(rate.allowed(now), 0);
+        assert!(rate.next_at(now) <= now + Duration::from_secs(1));
+        assert!(rate.allowed(now + Duration::from_secs(1)) > 0);
     }
 }

@@ -126,9 +126,7 @@ impl Runner {
     /// attempts were made. What fails is not tried again before its time.
     pub async fn run_due(&self) -> Result<usize> {
         let rounds = Rounds::new(self);
-        db::write!(self.db, async |tx| {
-            schedule::register(tx, &self.schedules).await
-        })?;
+        db::write!(self.db, async |tx| { schedule::register(tx, &self.schedules).await })?;
         let all = async {
             let mut made = 0;
             loop {
@@ -171,6 +169,7 @@ type Begun = (Arc<Queue>, Claimed);
 struct Ending {
     queue: Arc<Queue>,
     bell: Arc<Bell>,
+    /// Whether another job waits under its key, which was in the way until now.
     in_the_way: bool,
 }
 
@@ -191,24 +190,23 @@ impl<'a> Rounds<'a> {
         }
         let queues = names.into_iter().map(|(queue, names)| {
             let most = runner.concurrency.get(queue).copied().unwrap_or(runner.usual_concurrency);
-            let rate = runner
-                .rates
-                .get(queue)
-                .map(|per_second| Rate::per_second(*per_second));
+            let rate = runner.rates.get(queue).map(|per_second| Rate::per_second(*per_second));
             Arc::new(Queue::new(queue, most, &names, rate))
         });
         let crew = Crew::new(&runner.db, runner.kinds.clone(), runner.around.clone());
-        Rounds {
-            runner,
-            crew: Arc::new(crew),
-            queues: queues.collect(),
-            bell: Arc::default(),
-        }
+        Rounds { runner, crew: Arc::new(crew), queues: queues.collect(), bell: Arc::default() }
     }
 
     async fn until(&self, stop: &CancellationToken) {
         let world = self.runner.db.world();
         let signal = self.runner.db.signal(store::SIGNAL);
+        let later = self.runner.db.signal(store::LATER);
+        // Across all turns, so that none misses it.
+        let put_off = later.notified();
+        tokio::pin!(put_off);
+        put_off.as_mut().enable();
+        // Whether something may have to be looked at before the next chores.
+        let mut soon = true;
         let mut registered = false;
         let mut chores_at = world.now();
         while !stop.is_cancelled() {
@@ -216,14 +214,20 @@ impl<'a> Rounds<'a> {
             let signalled = signal.notified();
             tokio::pin!(signalled);
             signalled.as_mut().enable();
+            // A clock that was set back does not put the chores off.
+            chores_at = chores_at.min(world.now() + POLL);
             let chores = world.now() >= chores_at;
+            soon |= chores;
             if chores {
                 chores_at = world.now() + world.jitter(POLL);
             }
             match self.look(chores, &mut registered).await {
                 // Who ended before the bell was wanted did not ring it.
                 Ok(full) if full.iter().any(|queue| queue.room(world.now()) > 0) => continue,
-                Ok(full) if full.len() < self.queues.len() => chores_at = self.sooner(chores_at).await,
+                Ok(full) if soon && full.len() < self.queues.len() => {
+                    soon = false;
+                    chores_at = self.sooner(chores_at).await;
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(
@@ -234,15 +238,21 @@ impl<'a> Rounds<'a> {
                     chores_at = world.now() + world.jitter(POLL);
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = world.sleep_until(chores_at) => {}
+                        () = world.sleep(chores_at.since(world.now()).min(POLL)) => {}
                     }
                 }
             }
             tokio::select! {
+                biased;
+                () = &mut put_off => {
+                    put_off.set(later.notified());
+                    put_off.as_mut().enable();
+                    soon = true;
+                }
                 () = stop.cancelled() => {}
                 () = &mut signalled => {}
                 () = self.bell.rung.notified() => {}
-                () = world.sleep_until(self.wake_at(chores_at)) => {}
+                () = world.sleep(self.rest(chores_at)) => {}
             }
         }
         self.bell.wanted.store(true, Ordering::SeqCst);
@@ -256,9 +266,7 @@ impl<'a> Rounds<'a> {
     async fn look(&self, chores: bool, registered: &mut bool) -> Result<Vec<Arc<Queue>>> {
         if !*registered {
             let schedules = &self.runner.schedules;
-            db::write!(self.runner.db, async |tx| {
-                schedule::register(tx, schedules).await
-            })?;
+            db::write!(self.runner.db, async |tx| { schedule::register(tx, schedules).await })?;
             *registered = true;
         }
         let now = self.runner.db.world().now();
@@ -285,11 +293,7 @@ impl<'a> Rounds<'a> {
             .iter()
             .map(|queue| {
                 let limit = queue.room(now).min(BATCH) as i64;
-                Want {
-                    queue: queue.name,
-                    names: queue.names.clone(),
-                    limit,
-                }
+                Want { queue: queue.name, names: queue.names.clone(), limit }
             })
             .collect();
         let schedules = &self.runner.schedules;
@@ -302,11 +306,8 @@ impl<'a> Rounds<'a> {
             }
             let mut claimed = Vec::new();
             for mut want in wants.iter().cloned() {
-                let mut jobs = if chores && want.limit > 0 {
-                    claim::take_over(tx, &want).await?
-                } else {
-                    Vec::new()
-                };
+                let mut jobs =
+                    if chores && want.limit > 0 { claim::take_over(tx, &want).await? } else { Vec::new() };
                 want.limit -= jobs.len() as i64;
                 if want.limit > 0 {
                     jobs.extend(claim::claim(tx, &want).await?);
@@ -316,16 +317,9 @@ impl<'a> Rounds<'a> {
             Ok::<_, kernel::Error>((claimed, buried))
         })?;
         buried.into_iter().for_each(report_buried);
-        let filled = wants
-            .iter()
-            .zip(&claimed)
-            .map(|(want, jobs)| jobs.len() as i64 >= want.limit);
-        let full = self
-            .queues
-            .iter()
-            .zip(filled)
-            .filter(|(_, filled)| *filled)
-            .map(|(queue, _)| queue.clone());
+        let filled = wants.iter().zip(&claimed).map(|(want, jobs)| jobs.len() as i64 >= want.limit);
+        let full =
+            self.queues.iter().zip(filled).filter(|(_, filled)| *filled).map(|(queue, _)| queue.clone());
         let full = full.collect();
         let begun = self.queues.iter().zip(claimed).flat_map(|(queue, jobs)| {
             queue.begun(jobs.len(), now);
@@ -335,17 +329,10 @@ impl<'a> Rounds<'a> {
     }
 
     fn begun(&self, queue: Arc<Queue>, job: Claimed) -> impl Future<Output = ()> + Send + use<> {
-        let in_the_way = job.unique_key.is_some(); // of one that was added meanwhile
-        let (crew, ending) = (
-            self.crew.clone(),
-            Ending {
-                queue,
-                bell: self.bell.clone(),
-                in_the_way,
-            },
-        );
+        let (crew, bell) = (self.crew.clone(), self.bell.clone());
+        let mut ending = Ending { queue, bell, in_the_way: false };
         async move {
-            crew.attempt(job).await;
+            ending.in_the_way = crew.attempt(job).await;
             drop(ending);
         }
     }
@@ -364,14 +351,14 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    fn wake_at(&self, chores_at: Time) -> Time {
-        let limited = self
-            .queues
-            .iter()
-            .filter_map(|queue| queue.rate.as_ref())
-            .map(Rate::next_at);
+    /// How long to sleep when nothing is heard of: never longer than to the
+    /// next poll, since the clock may have been set back a moment ago.
+    fn rest(&self, chores_at: Time) -> Duration {
         let now = self.runner.db.world().now();
-        limited.filter(|at| *at > now).fold(chores_at, Time::min)
+        let limited =
+            self.queues.iter().filter_map(|queue| queue.rate.as_ref()).map(|rate| rate.next_at(now));
+        let wake_at = limited.filter(|at| *at > now).fold(chores_at, Time::min);
+        wake_at.since(now).min(POLL)
     }
 }
 

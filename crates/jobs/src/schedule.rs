@@ -23,17 +23,9 @@ pub(crate) struct Schedule {
 impl Schedule {
     pub fn new<J: Job>(name: &'static str, text: &str, job: &J) -> Result<Schedule> {
         let cron: Cron = text.parse().map_err(|error| {
-            Error::invalid(
-                "cron_invalid",
-                format!("the schedule {name} is no cron expression: {error}"),
-            )
+            Error::invalid("cron_invalid", format!("the schedule {name} is no cron expression: {error}"))
         })?;
-        Ok(Schedule {
-            name,
-            text: text.to_owned(),
-            cron,
-            draft: Draft::of(job)?,
-        })
+        Ok(Schedule { name, text: text.to_owned(), cron, draft: Draft::of(job)? })
     }
 
     /// The first slot after that time.
@@ -113,11 +105,7 @@ mod tests {
     fn slots_are_in_utc_and_after_the_time() {
         for (cron, time, slot) in [
             ("*/5 * * * *", "2026-11-27T09:30:00Z", "2026-11-27T09:35:00Z"),
-            (
-                "*/5 * * * *",
-                "2026-11-27T09:34:59.999999Z",
-                "2026-11-27T09:35:00Z",
-            ),
+            ("*/5 * * * *", "2026-11-27T09:34:59.999999Z", "2026-11-27T09:35:00Z"),
             ("0 3 * * *", "2026-12-31T03:00:00Z", "2027-01-01T03:00:00Z"),
             ("0 9 * * MON", "2026-11-27T09:30:00Z", "2026-11-30T09:00:00Z"),
         ] {

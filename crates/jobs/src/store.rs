@@ -59,6 +59,9 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
 /// The signal that says there is work: raised by whatever makes some.
 pub(crate) const SIGNAL: &str = "jobs";
 
+/// The signal that says there will be work, perhaps soon.
+pub(crate) const LATER: &str = "jobs_later";
+
 /// Adds a job to the change that causes it. Returns its id, or that of the one
 /// that waits already when it is [unique](Job::unique).
 pub async fn add<J: Job>(tx: &mut Tx, job: &J) -> Result<JobId> {
@@ -92,7 +95,6 @@ impl Draft {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, options: Options) -> Result<JobId> {
-    tx.signal(SIGNAL);
     // Between the insert that met another and the look for it, that other may
     // have been claimed; then its place is free again.
     for _ in 0..8 {
@@ -100,6 +102,8 @@ pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, options: Options) -> Resu
             return Ok(id);
         }
         if let Some(id) = waiting(tx, draft, &options).await? {
+            tx.signal(SIGNAL);
+            tx.signal(LATER);
             return Ok(id);
         }
     }
@@ -134,6 +138,7 @@ async fn try_insert(tx: &mut Tx, draft: &Draft, options: &Options) -> Result<Opt
     if inserted == 0 {
         return Ok(None);
     }
+    tx.signal(if run_at <= now { SIGNAL } else { LATER });
     tracing::debug!(job.id = %id, job.name = draft.name, "job added");
     Ok(Some(id))
 }
@@ -237,9 +242,8 @@ pub async fn paused(tx: &mut Tx) -> Result<Vec<String>> {
 
 /// How many are unfinished and not dead.
 pub async fn pending(tx: &mut Tx) -> Result<i64> {
-    let (count,) = query("SELECT COUNT(*) FROM jobs WHERE state IN ('waiting', 'running')")
-        .fetch_one(tx)
-        .await?;
+    let (count,) =
+        query("SELECT COUNT(*) FROM jobs WHERE state IN ('waiting', 'running')").fetch_one(tx).await?;
     Ok(count)
 }
 

@@ -19,10 +19,7 @@ pub(crate) async fn forever(service: &'static str, db: &Db, queues: &[&'static s
         }
         match waiting(db).await {
             Ok(counts) => queues.iter().for_each(|queue| {
-                let count = counts
-                    .iter()
-                    .find(|(name, _)| name == queue)
-                    .map_or(0, |(_, count)| *count);
+                let count = counts.iter().find(|(name, _)| name == queue).map_or(0, |(_, count)| *count);
                 metrics::gauge!("jobs_waiting", "service" => service, "queue" => *queue).set(count as f64);
             }),
             Err(error) => tracing::warn!(service, error = error.chain(), "waiting jobs were not counted"),

@@ -42,11 +42,7 @@ pub enum Failure {
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
         let error = error.into();
-        if error.is_transient() {
-            Failure::Retry(error)
-        } else {
-            Failure::Fatal(error)
-        }
+        if error.is_transient() { Failure::Retry(error) } else { Failure::Fatal(error) }
     }
 }
 
@@ -67,6 +63,8 @@ pub struct Run {
     pub(crate) lease: Duration,
     /// Whether [`Run::finish`] was called: then the row is done with its effect.
     pub(crate) finished: AtomicBool,
+    /// Whether it ended with another job waiting under its key.
+    pub(crate) awaited: AtomicBool,
     /// Cancelled when somebody else has the job.
     pub(crate) lost: CancellationToken,
 }
@@ -82,6 +80,7 @@ impl Run {
             token: job.token,
             lease: Duration::from_micros(job.lease_micros.unsigned_abs()),
             finished: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             lost: CancellationToken::new(),
         }
     }
@@ -98,9 +97,10 @@ impl Run {
     /// Marks the job done in the transaction of its effect; fails (conflict
     /// `lease_lost`) unless this worker still holds it.
     pub async fn finish(&self, tx: &mut Tx) -> Result<()> {
-        if !claim::finish(tx, self.id, self.token).await? {
+        let Some(awaited) = claim::finish(tx, self.id, self.token).await? else {
             return Err(self.lease_lost());
-        }
+        };
+        self.awaited.store(awaited, Ordering::Relaxed);
         self.finished.store(true, Ordering::Relaxed);
         Ok(())
     }

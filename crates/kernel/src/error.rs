@@ -65,13 +65,7 @@ pub struct FieldError {
 impl Error {
     /// A failure of a kind, with its stable code and a message for people.
     pub fn new(kind: Kind, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Error {
-        Error {
-            kind,
-            code: code.into(),
-            message: message.into(),
-            fields: Vec::new(),
-            cause: None,
-        }
+        Error { kind, code: code.into(), message: message.into(), fields: Vec::new(), cause: None }
     }
 
     /// The request breaks a rule of form.
@@ -83,10 +77,7 @@ impl Error {
     pub fn invalid_field(pointer: impl Into<String>, message: impl Into<String>) -> Error {
         let message = message.into();
         Error {
-            fields: vec![FieldError {
-                pointer: pointer.into(),
-                message: message.clone(),
-            }],
+            fields: vec![FieldError { pointer: pointer.into(), message: message.clone() }],
             ..Error::new(Kind::Invalid, "invalid_request", message)
         }
     }
@@ -131,10 +122,7 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::TimedOut | Kind::Unavailable | Kind::TooMany | Kind::Internal
-        )
+        matches!(self.kind, Kind::TimedOut | Kind::Unavailable | Kind::TooMany | Kind::Internal)
     }
 }
 

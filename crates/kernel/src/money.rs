@@ -35,9 +35,7 @@ impl FromStr for Currency {
     fn from_str(text: &str) -> Result<Currency, String> {
         match text.as_bytes() {
             &[a, b, c] if [a, b, c].iter().all(u8::is_ascii_uppercase) => Ok(Currency([a, b, c])),
-            _ => Err(format!(
-                "a currency is three capital letters of ISO 4217, such as EUR, not {text:?}"
-            )),
+            _ => Err(format!("a currency is three capital letters of ISO 4217, such as EUR, not {text:?}")),
         }
     }
 }
@@ -117,19 +115,13 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::Currencies(self.currency, other.currency));
         }
-        let amount = self
-            .amount
-            .checked_add(other.amount)
-            .ok_or(MoneyError::TooLarge)?;
+        let amount = self.amount.checked_add(other.amount).ok_or(MoneyError::TooLarge)?;
         Ok(Money { amount, ..self })
     }
 
     /// So many times the amount, if it fits.
     pub fn times(self, count: u32) -> Result<Money, MoneyError> {
-        let amount = self
-            .amount
-            .checked_mul(count.into())
-            .ok_or(MoneyError::TooLarge)?;
+        let amount = self.amount.checked_mul(count.into()).ok_or(MoneyError::TooLarge)?;
         Ok(Money { amount, ..self })
     }
 }
@@ -140,10 +132,7 @@ impl fmt::Display for Money {
         let digits = self.currency.digits() as usize;
         let sign = if self.amount < 0 { "-" } else { "" };
         let unit = 10u64.pow(digits as u32);
-        let (whole, part) = (
-            self.amount.unsigned_abs() / unit,
-            self.amount.unsigned_abs() % unit,
-        );
+        let (whole, part) = (self.amount.unsigned_abs() / unit, self.amount.unsigned_abs() % unit);
         match digits {
             0 => write!(f, "{sign}{whole} {}", self.currency),
             _ => write!(f, "{sign}{whole}.{part:0digits$} {}", self.currency),
@@ -177,23 +166,11 @@ mod tests {
 
     #[test]
     fn currencies_do_not_mix_and_sums_do_not_wrap() {
-        let (euro, yen) = (
-            Money::new(1, Currency::EUR),
-            Money::new(1, "JPY".parse().unwrap()),
-        );
+        let (euro, yen) = (Money::new(1, Currency::EUR), Money::new(1, "JPY".parse().unwrap()));
 
-        assert_eq!(
-            euro.plus(yen),
-            Err(MoneyError::Currencies(Currency::EUR, yen.currency))
-        );
-        assert_eq!(
-            Money::new(i64::MAX, Currency::EUR).plus(euro),
-            Err(MoneyError::TooLarge)
-        );
-        assert_eq!(
-            Money::new(i64::MAX, Currency::EUR).times(2),
-            Err(MoneyError::TooLarge)
-        );
+        assert_eq!(euro.plus(yen), Err(MoneyError::Currencies(Currency::EUR, yen.currency)));
+        assert_eq!(Money::new(i64::MAX, Currency::EUR).plus(euro), Err(MoneyError::TooLarge));
+        assert_eq!(Money::new(i64::MAX, Currency::EUR).times(2), Err(MoneyError::TooLarge));
         assert!("eur".parse::<Currency>().is_err());
     }
 }

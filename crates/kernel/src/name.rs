@@ -89,9 +89,6 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Email>().is_ok(), fits, "{text}");
         }
-        assert_eq!(
-            "Ann@Example.com".parse::<Email>().unwrap().as_str(),
-            "ann@example.com"
-        );
+        assert_eq!("Ann@Example.com".parse::<Email>().unwrap().as_str(), "ann@example.com");
     }
 }

@@ -72,10 +72,7 @@ impl World {
 
     /// One made by a test.
     pub fn new(outside: impl Outside) -> World {
-        World {
-            outside: Arc::new(outside),
-            last_id: Arc::new(AtomicU64::new(0)),
-        }
+        World { outside: Arc::new(outside), last_id: Arc::new(AtomicU64::new(0)) }
     }
 
     /// The time on the wall.
@@ -127,10 +124,7 @@ impl World {
     pub fn uuid_v7(&self) -> Uuid {
         let tick = (self.now().micros().max(0) as u64 / 1000) << 12;
         let next = |last: u64| Some(if tick > last { tick } else { last + 1 });
-        let last = self
-            .last_id
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .unwrap_or_default();
+        let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
         let tick = next(last).unwrap_or(tick);
         let (millis, count) = (tick >> 12, tick & 0xfff);
         let chance = u64::from_le_bytes(self.random());
@@ -157,13 +151,9 @@ impl World {
             drop(answer.send(work()));
         };
         self.outside.blocking(Box::new(work)).await;
-        outcome.await.map_err(|_| {
-            Error::new(
-                Kind::Internal,
-                "internal",
-                "blocking work ended without an answer",
-            )
-        })
+        outcome
+            .await
+            .map_err(|_| Error::new(Kind::Internal, "internal", "blocking work ended without an answer"))
     }
 }
 
@@ -171,9 +161,7 @@ struct Real;
 
 impl Outside for Real {
     fn now(&self) -> Time {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Time::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 

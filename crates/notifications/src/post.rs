@@ -1,6 +1,7 @@
 //! How a mail leaves: by SMTP, or into a folder.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
 };
@@ -89,11 +90,13 @@ impl Post {
     }
 }
 
-/// A transport to `smtp://[user:password@]host[:port]`.
+/// A transport to `smtp://host[:port]`, or `smtp://user:password@host[:port]`
+/// on this machine: there is no TLS yet, and a password does not go over a
+/// network in clear.
 fn smtp(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
     // The URL may hold a password, so it is not repeated.
     let wrong = |why: &str| {
-        let message = format!("a mail server is smtp://user:password@host:25; {why}");
+        let message = format!("a mail server is smtp://host:25; {why}");
         Error::invalid("invalid_smtp_url", message)
     };
     let uri: Uri = url.parse().map_err(|_| wrong("this is no URL"))?;
@@ -103,7 +106,8 @@ fn smtp(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
         _ => return Err(wrong("this does not begin with smtp://")),
     }
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
-    let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']']))
+    let host = host.trim_matches(['[', ']']);
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
         .port(uri.port_u16().unwrap_or(25))
         .timeout(Some(PATIENCE));
     let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
@@ -112,11 +116,21 @@ fn smtp(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>> {
     else {
         return Ok(builder.build());
     };
+    if !is_this_machine(host) {
+        return Err(wrong(
+            "a user and a password would go to it in clear, so only a mail server on this machine \
+             can have them: let a relay at smtp://user:password@127.0.0.1:25 pass mails on",
+        ));
+    }
     let plain = |text: &str| {
         let text = percent_encoding::percent_decode_str(text).decode_utf8();
         text.map(String::from).map_err(|_| wrong("the user or the password is no UTF-8"))
     };
     Ok(builder.credentials(Credentials::new(plain(user)?, plain(password)?)).build())
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// 5yz is final (RFC 5321, 4.2.1); everything else may pass by itself.
@@ -150,7 +164,13 @@ mod tests {
         for (url, fits) in [
             ("smtp://127.0.0.1:2525", true),
             ("smtp://mail.example.com", true),
-            ("smtp://ann:p%40ss@mail.example.com:587", true),
+            ("smtp://ann:p%40ss@127.0.0.1:587", true),
+            ("smtp://ann:p%40ss@[::1]:587", true),
+            ("smtp://ann:p%40ss@localhost", true),
+            ("smtp://ann:p%40ss@mail.example.com:587", false),
+            ("smtp://ann@10.0.0.1", false),
+            ("smtp://ann:p%40ss@localhost.example.com", false),
+            ("smtp://ann:p%40ss@127.0.0.1@mail.example.com", false),
             ("smtps://mail.example.com", false),
             ("http://mail.example.com", false),
             ("mail.example.com", false),
@@ -159,5 +179,8 @@ mod tests {
             assert_eq!(error.is_none(), fits, "{url}: {error:?}");
             assert!(!error.is_some_and(|error| error.chain().contains("p%40ss")));
         }
+        let error = smtp("smtp://ann:secret@mail.example.com").err().unwrap();
+        assert_eq!(error.code, "invalid_smtp_url");
+        assert!(error.message.contains("127.0.0.1") && !error.message.contains("secret"), "{error}");
     }
 }

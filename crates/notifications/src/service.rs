@@ -37,8 +37,9 @@ pub struct Needs {
 /// How mails leave.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The mail server, `smtp://[user:password@]host[:port]`; without one,
-    /// mails go into `folder`. May hold a secret.
+    /// The mail server, `smtp://host[:port]`; one on this machine may have a
+    /// `user:password@` before it. Without one, mails go into `folder`. May hold
+    /// a secret.
     pub smtp_url: Option<String>,
     /// Where mails go when there is no mail server.
     pub folder: PathBuf,

@@ -36,6 +36,7 @@ pub fn routes(service: Orders) -> OpenApiRouter {
         .routes(routes!(change::ship))
         .routes(routes!(change::deliver))
         .routes(routes!(change::refund))
+        .routes(routes!(change::resume))
         .with_state(service)
 }
 
@@ -126,7 +127,7 @@ fn located(id: OrderId, response: Response) -> Response {
 
 /// `GET /orders/{id}` shows an order: the customer's own, or any to staff.
 #[utoipa::path(
-    get, path = "/orders/{id}", tag = "orders", params(("id" = OrderId, Path)),
+    get, path = "/orders/{id}", tag = "orders", params(("id" = inline(OrderId), Path)),
     responses(
         (status = 200, body = OrderView),
         (status = 304, description = "the version that `If-None-Match` names is the current one"),
@@ -152,6 +153,7 @@ async fn get(
 #[into_params(parameter_in = Query)]
 struct Which {
     /// Only this customer's; everybody else's are for staff.
+    #[param(inline)]
     customer: Option<UserId>,
     /// Only those that stand there.
     #[param(inline)]

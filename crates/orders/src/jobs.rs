@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jobs::{Failure, Job, Policy, Run, Runner, State, Worker, async_trait};
-use kernel::{Error, OrderId, Result, Time, uuid::Uuid};
+use jobs::{Failure, Job, Policy, Run, Runner, Worker, async_trait};
+use kernel::{OrderId, Result, Time, uuid::Uuid};
 use serde::{Deserialize, Serialize};
 use web::telemetry::Trace;
 
@@ -20,12 +20,13 @@ impl Job for Fulfil {
     const NAME: &'static str = "orders.fulfil";
     const QUEUE: &'static str = "fulfil";
 
-    /// Twelve attempts in about a quarter of an hour.
+    /// Another service may be away for a day, and no step does harm when it is
+    /// repeated: one to two days of trying.
     fn policy() -> Policy {
         Policy {
-            attempts: 12,
+            attempts: 240,
             first_wait: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(300),
+            longest_wait: Duration::from_secs(900),
             lease: Duration::from_secs(30),
         }
     }
@@ -109,8 +110,9 @@ impl Orders {
                 return Ok(found);
             };
             after = (*at, *last);
-            for (_, order, _) in still {
-                let restarted: Result<bool> = db::write!(self.db, async |tx| { restart(tx, order).await });
+            for (_, order, seen) in still {
+                let restarted: Result<bool> =
+                    db::write!(self.db, async |tx| { restart(tx, order, seen).await });
                 if restarted? {
                     tracing::warn!(order.id = %order, "an order stood still; its job was put back");
                     found += 1;
@@ -120,15 +122,11 @@ impl Orders {
     }
 }
 
-async fn restart(tx: &mut db::Tx, id: OrderId) -> Result<bool, Error> {
-    let Some(order) = store::find(tx, id).await? else {
-        return Ok(false);
-    };
-    let last = match order.job {
-        Some(job) => jobs::find(tx, job).await?,
-        None => None,
-    };
-    if last.is_some_and(|job| job.state != State::Done) {
+/// Puts back the job of an order that is still as it was seen. The order is
+/// locked before the job is added, as by all who change an order and add its
+/// job: the other way round two of them could wait for each other.
+async fn restart(tx: &mut db::Tx, id: OrderId, seen: i64) -> Result<bool> {
+    if !store::begin_anew(tx, id, seen).await? {
         return Ok(false);
     }
     let job = jobs::add(tx, &Fulfil { order: id }).await?;

@@ -46,7 +46,7 @@ pub struct Needs {
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// An order that should be moving and has not changed for so long is
-    /// looked at by the sweep; the audit finds fault with ten times that.
+    /// looked at by the sweep.
     pub still_after: Duration,
 }
 
@@ -72,6 +72,12 @@ impl Orders {
     pub fn new(needs: Needs) -> Orders {
         let Needs { db, catalog, inventory, payments, settings } = needs;
         Orders { db, catalog, inventory, payments, settings, waiting: Waiting::default() }
+    }
+
+    /// Ends every wait for an order to be settled, now and from now on: whoever
+    /// waits is answered with the order as it is. For a process that ends.
+    pub fn drain(&self) {
+        self.waiting.drain();
     }
 }
 

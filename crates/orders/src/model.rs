@@ -87,6 +87,9 @@ pub struct Order {
 }
 
 impl Order {
+    /// The version of an order as it was placed.
+    pub const PLACED: i64 = 1;
+
     /// The currency of the order and each of its lines.
     pub fn currency(&self) -> Currency {
         self.total.currency
@@ -100,6 +103,11 @@ impl Order {
             shipped: self.shipped_at.is_some(),
             steps,
         }
+    }
+
+    /// Whether nothing is left to be done for it, unless a person decides so.
+    pub fn is_at_rest(&self) -> bool {
+        self.standing(Vec::new()).next() == Next::Rest
     }
 
     /// The news that it stands where it stands.

@@ -26,15 +26,18 @@ use record::Change;
 impl Orders {
     /// Takes an order as far as it goes now.
     pub(crate) async fn fulfil(&self, id: OrderId, run: &Run) -> Result<(), Failure> {
-        // Once moved by somebody else, what is begun was begun here or by him.
-        let mut own_beginnings = run.attempt == 1;
+        let mut own_beginnings = false;
         loop {
-            let mut saga = Saga::read(self, id, run, own_beginnings).await?;
-            own_beginnings = true;
+            let mut saga = Saga::read(self, id, run).await?;
+            saga.own_beginnings |= own_beginnings;
             loop {
                 match saga.turn().await? {
                     Turn::On => {}
-                    Turn::Moved => break, // look again
+                    Turn::Moved => {
+                        // Look again. Whoever moved it began no step.
+                        own_beginnings = saga.own_beginnings;
+                        break;
+                    }
                     Turn::Over => return Ok(()),
                 }
             }
@@ -49,8 +52,11 @@ struct Saga<'a> {
     order: Order,
     lines: Vec<OrderLine>,
     standing: Standing,
-    /// Whether an attempt that is recorded as begun may be gone on with. If
-    /// not, whoever began it is gone: it is recorded as failed first.
+    /// Whether an attempt that is recorded as begun may be gone on with: this
+    /// worker began it, or the order is as it was placed and was never worked
+    /// on. If not, whoever began it may be frozen with the ask on its way, and
+    /// a refusal of this worker's ask says nothing about that one: it is
+    /// recorded as failed first, so that it is undone on the way back.
     own_beginnings: bool,
 }
 
@@ -65,12 +71,7 @@ enum Turn {
 }
 
 impl<'a> Saga<'a> {
-    async fn read(
-        orders: &'a Orders,
-        id: OrderId,
-        run: &'a Run,
-        own_beginnings: bool,
-    ) -> Result<Saga<'a>, Failure> {
+    async fn read(orders: &'a Orders, id: OrderId, run: &'a Run) -> Result<Saga<'a>, Failure> {
         let found: Result<_> = db::snapshot!(orders.db, async |tx| {
             let Some(order) = store::find(tx, id).await? else {
                 return Ok(None);
@@ -82,6 +83,9 @@ impl<'a> Saga<'a> {
         let missing = || Failure::Fatal(Error::not_found("no_such_order", format!("there is no order {id}")));
         let (order, lines, steps) = found.map_err(Failure::Retry)?.ok_or_else(missing)?;
         let standing = order.standing(steps);
+        // Each new job begins with a first attempt, but all except that of the
+        // placed order come with a new version.
+        let own_beginnings = run.attempt == 1 && order.version == Order::PLACED;
         Ok(Saga { orders, run, order, lines, standing, own_beginnings })
     }
 
@@ -89,7 +93,7 @@ impl<'a> Saga<'a> {
     async fn turn(&mut self) -> Result<Turn, Failure> {
         match self.standing.next() {
             Next::Rest => {
-                self.orders.waiting.wake(self.order.id);
+                self.orders.waiting.wake(self.order.id, self.order.state);
                 Ok(Turn::Over)
             }
             Next::Move(to) => {
@@ -116,8 +120,9 @@ impl<'a> Saga<'a> {
             change.end(step, Some((&error.code, &error.message)));
         }
         change.begin(step);
-        self.own_beginnings = true;
-        self.save(change).await
+        let turn = self.save(change).await?;
+        self.own_beginnings |= matches!(turn, Turn::On);
+        Ok(turn)
     }
 
     async fn take(&mut self, step: Step) -> Result<Turn, Failure> {

@@ -180,18 +180,29 @@ pub async fn add_history(tx: &mut Tx, order: &Order, actor: Option<UserId>) -> R
     Ok(Entry { version, state, reason, actor, at })
 }
 
-/// Orders that should be moving and have not changed since, page by page: at
-/// most 100 behind the one given, with the job that was last added for each.
-pub async fn still(
-    tx: &mut Tx,
-    since: Time,
-    after: (Time, OrderId),
-) -> Result<Vec<(Time, OrderId, Option<JobId>)>> {
+/// Gives an order that is still what the caller saw a new version, for the job
+/// that is added for it: that tells it from the one that the order was placed
+/// with. Since when it stands still is left alone. Returns whether it was.
+pub async fn begin_anew(tx: &mut Tx, id: OrderId, seen: i64) -> Result<bool> {
+    let begun = query("UPDATE orders SET version = version + 1 WHERE id = $1 AND version = $2")
+        .bind(id)
+        .bind(seen)
+        .execute(tx)
+        .await?;
+    Ok(begun == 1)
+}
+
+/// Orders that should be moving, have not changed since and have no job that
+/// is unfinished or a dead letter, page by page: at most 100 behind the one
+/// given, each with its version.
+pub async fn still(tx: &mut Tx, since: Time, after: (Time, OrderId)) -> Result<Vec<(Time, OrderId, i64)>> {
     query(
-        "SELECT updated_at, id, job_id FROM orders
+        "SELECT updated_at, id, version FROM orders
          WHERE state IN ('placed', 'held', 'in_review', 'authorised', 'committed', 'cancelling', 'refunding')
            AND (state <> 'in_review' OR approved_by IS NOT NULL)
            AND updated_at < $1 AND (updated_at, id) > ($2, $3)
+           AND NOT EXISTS (
+               SELECT 1 FROM jobs WHERE jobs.id = orders.job_id AND jobs.state IN ('waiting', 'running', 'dead'))
          ORDER BY updated_at, id LIMIT 100",
     )
     .bind(since)

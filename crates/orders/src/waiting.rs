@@ -7,12 +7,23 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use contracts::orders::OrderState;
 use kernel::OrderId;
 use tokio::sync::Notify;
 
+use crate::model::is_settled;
+
 /// The orders that somebody here waits for. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Waiting(Arc<Mutex<HashMap<OrderId, Seat>>>);
+pub struct Waiting(Arc<Mutex<Room>>);
+
+/// Where they wait.
+#[derive(Default)]
+struct Room {
+    seats: HashMap<OrderId, Seat>,
+    /// Nobody is to wait any more.
+    closed: bool,
+}
 
 /// What those who wait for one order share.
 struct Seat {
@@ -23,20 +34,33 @@ struct Seat {
 impl Waiting {
     /// Waits for this order from now on, until dropped.
     pub fn for_order(&self, id: OrderId) -> Waiter {
-        let mut seats = self.seats();
-        let seat = seats.entry(id).or_insert_with(|| Seat { bell: Arc::default(), taken_by: 0 });
+        let mut room = self.room();
+        let seat = room.seats.entry(id).or_insert_with(|| Seat { bell: Arc::default(), taken_by: 0 });
         seat.taken_by += 1;
         Waiter { waiting: self.clone(), id, bell: seat.bell.clone() }
     }
 
-    /// Wakes whoever waits for this order.
-    pub fn wake(&self, id: OrderId) {
-        if let Some(seat) = self.seats().get(&id) {
+    /// An order has come to stand there: wakes whoever waits for it, if that is
+    /// what he waits for.
+    pub fn wake(&self, id: OrderId, state: OrderState) {
+        if let Some(seat) = self.room().seats.get(&id).filter(|_| is_settled(state)) {
             seat.bell.notify_waiters();
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<OrderId, Seat>> {
+    /// Wakes everybody, for good.
+    pub fn drain(&self) {
+        let mut room = self.room();
+        room.closed = true;
+        room.seats.values().for_each(|seat| seat.bell.notify_waiters());
+    }
+
+    /// Whether nobody is to wait any more.
+    pub fn is_drained(&self) -> bool {
+        self.room().closed
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -45,17 +69,17 @@ impl Waiting {
 pub struct Waiter {
     waiting: Waiting,
     id: OrderId,
-    /// Rung when the order moved.
+    /// Rung when the order is settled, or nobody is to wait any more.
     pub bell: Arc<Notify>,
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut seats = self.waiting.seats();
-        if let Some(seat) = seats.get_mut(&self.id) {
+        let mut room = self.waiting.room();
+        if let Some(seat) = room.seats.get_mut(&self.id) {
             seat.taken_by -= 1;
             if seat.taken_by == 0 {
-                seats.remove(&self.id);
+                room.seats.remove(&self.id);
             }
         }
     }
@@ -63,6 +87,8 @@ impl Drop for Waiter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use kernel::World;
 
@@ -72,13 +98,28 @@ mod tests {
         let (one, other) = (waiting.for_order(id), waiting.for_order(id));
         let (woken_one, woken_other) = (one.bell.notified(), other.bell.notified());
 
-        waiting.wake(id);
+        waiting.wake(id, OrderState::Confirmed);
 
         woken_one.await;
         woken_other.await;
         drop(one);
-        assert_eq!(waiting.seats().len(), 1);
+        assert_eq!(waiting.room().seats.len(), 1);
         drop(other);
-        assert!(waiting.seats().is_empty());
+        assert!(waiting.room().seats.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_sleeps_until_the_order_is_settled() {
+        let world = World::real();
+        let (waiting, id) = (Waiting::default(), OrderId::new(&world));
+        let waiter = waiting.for_order(id);
+        for state in OrderState::ALL {
+            let woken = waiter.bell.notified();
+
+            waiting.wake(id, *state);
+
+            let woken = world.timeout(Duration::ZERO, woken).await.is_some();
+            assert_eq!(woken, is_settled(*state), "{state}");
+        }
     }
 }

@@ -7,13 +7,17 @@ use db::{Db, Tx, query};
 use kernel::{AttemptId, Currency, OrderId, Result, Time};
 
 use crate::{
-    model::{Account, AttemptState, Payment},
+    model::{Account, AttemptState, Payment, amounts_in},
     sandbox::{self, ChargeState},
     store,
 };
 
 /// How many payments are looked at in one picture.
 const AT_ONCE: i64 = 200;
+/// How many payments are told of at once.
+const PAGE: i64 = 500;
+/// Before all others.
+const NO_ORDER: OrderId = OrderId::from_uuid(kernel::uuid::Uuid::nil());
 /// How many breaches of one kind are told of: the first hundred say enough.
 const MOST_TOLD: i64 = 100;
 /// How long an attempt may be without an outcome, and a promise to an order
@@ -27,10 +31,10 @@ pub async fn audit(db: &Db) -> Result<Vec<String>> {
     let before = db.world().now() - LONGEST_OPEN;
     let general: Result<Vec<String>> = db::snapshot!(db, async |tx| { general(tx, before).await });
     let mut breaches = general?;
-    let mut after = OrderId::from_uuid(kernel::uuid::Uuid::nil());
+    let mut after = NO_ORDER;
     loop {
         let page: Result<(Option<OrderId>, Vec<String>)> = db::snapshot!(db, async |tx| {
-            let payments = payments_after(tx, after).await?;
+            let payments = store::payments_after(tx, after, AT_ONCE).await?;
             let with_sandbox = sandbox::any_charge(tx).await?;
             let mut breaches = Vec::new();
             for payment in &payments {
@@ -47,15 +51,24 @@ pub async fn audit(db: &Db) -> Result<Vec<String>> {
     }
 }
 
+/// The payments of the orders behind the given one in the order of the orders'
+/// ids, at most 500, as the audit of the whole shop needs them; none at the end.
+pub async fn facts(db: &Db, after: Option<OrderId>) -> Result<Vec<contracts::payments::Payment>> {
+    let after = after.unwrap_or(NO_ORDER);
+    let found: Result<Vec<Payment>> =
+        db::read!(db, async |tx| { store::payments_after(tx, after, PAGE).await });
+    Ok(found?.into_iter().map(Into::into).collect())
+}
+
 async fn general(tx: &mut Tx, before: Time) -> Result<Vec<String>> {
     let mut breaches = Vec::new();
-    for attempt in store::attempts_pending(tx, before, MOST_TOLD).await? {
+    for attempt in store::attempts_pending(tx, before, store::OLDEST_ATTEMPT, MOST_TOLD).await? {
         breaches.push(format!(
             "the {} of {} has had no outcome since {}",
             attempt.kind, attempt.order_id, attempt.started_at
         ));
     }
-    for order in store::undone_but_promised(tx, before, MOST_TOLD).await? {
+    for (_, order) in store::undone_but_promised(tx, before, store::OLDEST_ORDER, MOST_TOLD).await? {
         breaches.push(format!("{order} was undone, but its money is still promised"));
     }
     for (order, key, sum) in unbalanced(tx).await? {
@@ -73,7 +86,7 @@ async fn general(tx: &mut Tx, before: Time) -> Result<Vec<String>> {
 async fn one(tx: &mut Tx, payment: &Payment, with_sandbox: bool) -> Result<Vec<String>> {
     let order = payment.order_id;
     let mut breaches = Vec::new();
-    if (payment.captured, payment.refunded) != payment.amounts_in(payment.state) {
+    if (payment.captured, payment.refunded) != amounts_in(payment.state, payment.amount) {
         let Payment { captured, refunded, amount, state, .. } = payment;
         breaches.push(format!(
             "the payment of {order} is {state}, but {captured} of {amount} captured and {refunded} refunded"
@@ -111,17 +124,6 @@ async fn one(tx: &mut Tx, payment: &Payment, with_sandbox: bool) -> Result<Vec<S
         breaches.push(format!("the provider's books say {theirs:?} of {order}, ours say {ours:?}"));
     }
     Ok(breaches)
-}
-
-async fn payments_after(tx: &mut Tx, after: OrderId) -> Result<Vec<Payment>> {
-    query(
-        "SELECT id, order_id, customer_id, state, amount, currency, captured, refunded, version
-         FROM payments WHERE order_id > $1 ORDER BY order_id LIMIT $2",
-    )
-    .bind(after)
-    .bind(AT_ONCE)
-    .fetch_all(tx)
-    .await
 }
 
 async fn unbalanced(tx: &mut Tx) -> Result<Vec<(OrderId, AttemptId, i64)>> {

@@ -127,16 +127,15 @@ impl Payment {
     pub fn money(&self, amount: i64) -> Money {
         Money::new(amount, self.currency)
     }
+}
 
-    /// How much is captured and refunded when it stands there.
-    pub fn amounts_in(&self, state: PaymentState) -> (i64, i64) {
-        match state {
-            PaymentState::Captured => (self.amount, 0),
-            PaymentState::Refunded => (self.amount, self.amount),
-            PaymentState::Pending
-            | PaymentState::Authorised
-            | PaymentState::Voided
-            | PaymentState::Declined => (0, 0),
+/// How much of this amount is captured and refunded when a payment stands there.
+pub fn amounts_in(state: PaymentState, amount: i64) -> (i64, i64) {
+    match state {
+        PaymentState::Captured => (amount, 0),
+        PaymentState::Refunded => (amount, amount),
+        PaymentState::Pending | PaymentState::Authorised | PaymentState::Voided | PaymentState::Declined => {
+            (0, 0)
         }
     }
 }

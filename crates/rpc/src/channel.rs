@@ -31,11 +31,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            limit: Duration::from_secs(10),
-            http2: false,
-            traceparent: || None,
-        }
+        Options { limit: Duration::from_secs(10), http2: false, traceparent: || None }
     }
 }
 
@@ -68,17 +64,8 @@ impl Channel {
             .pool_timer(hyper_util::rt::TokioTimer::new())
             .http2_only(options.http2)
             .build(connector);
-        let addresses = addresses
-            .iter()
-            .map(|address| address.trim_end_matches('/').to_owned())
-            .collect();
-        Channel(Arc::new(Inner {
-            world,
-            addresses,
-            next: AtomicUsize::new(0),
-            http,
-            options,
-        }))
+        let addresses = addresses.iter().map(|address| address.trim_end_matches('/').to_owned()).collect();
+        Channel(Arc::new(Inner { world, addresses, next: AtomicUsize::new(0), http, options }))
     }
 
     /// Asks and waits for the answer, as long as the deadline here allows.
@@ -90,16 +77,12 @@ impl Channel {
     ) -> Result<A> {
         let inner = &*self.0;
         let began = inner.world.now();
-        let limit = deadline().map_or(inner.options.limit, |until| {
-            until.since(began).min(inner.options.limit)
-        });
+        let limit =
+            deadline().map_or(inner.options.limit, |until| until.since(began).min(inner.options.limit));
         let outcome = if limit < Duration::from_millis(1) {
             Err(wire::too_late(service, call))
         } else {
-            let answer = inner
-                .world
-                .timeout(limit, inner.send(service, call, ask, limit))
-                .await;
+            let answer = inner.world.timeout(limit, inner.send(service, call, ask, limit)).await;
             answer.unwrap_or_else(|| Err(wire::too_late(service, call)))
         };
         let took = inner.world.now().since(began);
@@ -130,9 +113,7 @@ impl Inner {
         let response = self.http.request(request).await;
         let response = response.map_err(|error| unreachable(&causes(&error)))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), wire::LARGEST_BYTES)
-            .collect()
-            .await;
+        let body = Limited::new(response.into_body(), wire::LARGEST_BYTES).collect().await;
         let body = body.map_err(|error| unreachable(&error))?.to_bytes();
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(|error| not_understood(service, call, &error));
@@ -160,15 +141,10 @@ impl Inner {
             ));
         };
         let uri: Uri =
-            format!("{address}/rpc/{service}/{call}")
-                .parse()
-                .map_err(|error: http::uri::InvalidUri| {
-                    Error::unavailable(
-                        "service_unreachable",
-                        format!("{address:?} is no address of {service}"),
-                    )
+            format!("{address}/rpc/{service}/{call}").parse().map_err(|error: http::uri::InvalidUri| {
+                Error::unavailable("service_unreachable", format!("{address:?} is no address of {service}"))
                     .because(error)
-                })?;
+            })?;
         let body = serde_json::to_vec(ask).map_err(Error::internal)?;
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;

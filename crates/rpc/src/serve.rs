@@ -31,11 +31,7 @@ where
         return reply::<A>(Err(wire::too_late(service, call)));
     }
     // A test hands its own clock in as an extension of the request.
-    let world = request
-        .extensions()
-        .get::<World>()
-        .cloned()
-        .unwrap_or_else(World::real);
+    let world = request.extensions().get::<World>().cloned().unwrap_or_else(World::real);
     let work = within(world.now() + left, read_and_work(request, work));
     match world.timeout(left, work).await {
         Some(outcome) => reply(outcome),
@@ -48,16 +44,11 @@ where
     Q: DeserializeOwned,
     F: Future<Output = kernel::Result<A>>,
 {
-    let body = Limited::new(request.into_body(), wire::LARGEST_BYTES)
-        .collect()
-        .await;
+    let body = Limited::new(request.into_body(), wire::LARGEST_BYTES).collect().await;
     let body =
         body.map_err(|error| Error::invalid("unreadable_ask", format!("the ask cannot be read: {error}")))?;
     let ask = serde_json::from_slice(&body.to_bytes()).map_err(|error| {
-        Error::invalid(
-            "unreadable_ask",
-            format!("the ask is not what this call takes: {error}"),
-        )
+        Error::invalid("unreadable_ask", format!("the ask is not what this call takes: {error}"))
     })?;
     work(ask).await
 }
@@ -74,12 +65,7 @@ fn reply<A: Serialize>(outcome: kernel::Result<A>) -> Response {
         }
     };
     match body {
-        Ok(body) => (
-            status,
-            [(header::CONTENT_TYPE, "application/json")],
-            Body::from(body),
-        )
-            .into_response(),
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer cannot be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -120,7 +120,7 @@ async fn list(
 
 /// Shows an account: one's own, or to staff any. It may be remembered for five
 /// minutes; a change that was answered shows at once.
-#[utoipa::path(get, path = "/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = UserId, Path)), responses(
+#[utoipa::path(get, path = "/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = inline(UserId), Path)), responses(
     (status = 200, body = UserReply, headers(("etag", description = "its version"))),
     (status = 304, description = "the caller has this version"),
     (status = 404, description = "`no_such_user`: there is none, or the caller may not see it"), Problems))]
@@ -154,7 +154,7 @@ pub struct ChangeUser {
 }
 
 /// Changes an account: one's own, staff those of customers, administrators any.
-#[utoipa::path(patch, path = "/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = UserId, Path)), request_body = ChangeUser,
+#[utoipa::path(patch, path = "/users/{id}", tag = "users", security(("bearer" = [])), params(("id" = inline(UserId), Path)), request_body = ChangeUser,
     responses(
         (status = 200, body = UserReply, headers(("etag", description = "its version"))),
         (status = 403, description = "`wrong_password`, `role_by_admin`, `not_a_customer`, `password_of_another`"),
@@ -186,7 +186,7 @@ pub struct SetPassword {
 
 /// Sets the password of an account whose owner cannot, and ends its sessions.
 /// Staff do it for customers, administrators for anybody.
-#[utoipa::path(post, path = "/users/{id}/password", tag = "users", security(("bearer" = [])), params(("id" = UserId, Path)),
+#[utoipa::path(post, path = "/users/{id}/password", tag = "users", security(("bearer" = [])), params(("id" = inline(UserId), Path)),
     request_body = SetPassword, responses(
         (status = 204, description = "it is set"),
         (status = 403, description = "`forbidden`, `not_a_customer`"),

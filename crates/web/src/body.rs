@@ -25,11 +25,7 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Failure> {
 
 /// The body is larger than it may be: 413.
 pub(crate) fn too_large() -> Failure {
-    let error = Error::new(
-        Kind::TooMany,
-        "body_too_large",
-        "the body is larger than this server takes",
-    );
+    let error = Error::new(Kind::TooMany, "body_too_large", "the body is larger than this server takes");
     Failure::with_status(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 

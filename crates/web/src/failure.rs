@@ -20,11 +20,7 @@ impl Failure {
     /// A failure whose status is not the usual one of its kind: HTTP knows
     /// some that nobody else does (405, 413, 415).
     pub fn with_status(status: StatusCode, error: impl Into<Error>) -> Failure {
-        Failure {
-            status,
-            error: Box::new(error.into()),
-            headers: HeaderMap::new(),
-        }
+        Failure { status, error: Box::new(error.into()), headers: HeaderMap::new() }
     }
 
     /// The same with one more header.
@@ -116,10 +112,7 @@ impl IntoResponse for Failure {
             errors: error
                 .fields
                 .iter()
-                .map(|FieldError { pointer, message }| Field {
-                    pointer,
-                    detail: message,
-                })
+                .map(|FieldError { pointer, message }| Field { pointer, detail: message })
                 .collect(),
         };
         // Text, numbers and lists of them: this cannot fail.
@@ -127,10 +120,7 @@ impl IntoResponse for Failure {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.extend(self.headers);
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

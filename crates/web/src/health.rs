@@ -42,11 +42,7 @@ struct Check {
 impl Health {
     /// Nothing to be checked yet.
     pub fn new(world: World) -> Health {
-        Health {
-            world,
-            checks: Vec::new(),
-            draining: Arc::new(AtomicBool::new(false)),
-        }
+        Health { world, checks: Vec::new(), draining: Arc::new(AtomicBool::new(false)) }
     }
 
     /// One more thing that must answer, within two seconds.
@@ -55,10 +51,7 @@ impl Health {
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        self.checks.push(Check {
-            name,
-            run: Arc::new(move || Box::pin(run())),
-        });
+        self.checks.push(Check { name, run: Arc::new(move || Box::pin(run())) });
         self
     }
 
@@ -87,11 +80,7 @@ impl Health {
     async fn report(&self) -> Report {
         let checks = join_all(self.checks.iter().map(|check| self.run(check))).await;
         let ready = !self.draining.load(Ordering::Relaxed) && checks.iter().all(|check| check.ok);
-        Report {
-            ready,
-            draining: self.draining.load(Ordering::Relaxed),
-            checks,
-        }
+        Report { ready, draining: self.draining.load(Ordering::Relaxed), checks }
     }
 
     async fn run(&self, check: &Check) -> Checked {
@@ -101,20 +90,11 @@ impl Health {
         let error = match outcome {
             None => Some("no answer in time".to_owned()),
             Some(outcome) => outcome.err().map(|error| {
-                tracing::warn!(
-                    check = check.name,
-                    error = error.chain(),
-                    "a check of readiness failed"
-                );
+                tracing::warn!(check = check.name, error = error.chain(), "a check of readiness failed");
                 error.message
             }),
         };
-        Checked {
-            name: check.name,
-            ok: error.is_none(),
-            ms: took.as_secs_f64() * 1000.0,
-            error,
-        }
+        Checked { name: check.name, ok: error.is_none(), ms: took.as_secs_f64() * 1000.0, error }
     }
 }
 
@@ -136,22 +116,11 @@ struct Checked {
 
 async fn readyz(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
     let report = health.report().await;
-    let status = if report.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let verbose = query.is_some_and(|query| {
-        query
-            .split('&')
-            .any(|part| part.split('=').next() == Some("verbose"))
-    });
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     if verbose {
-        (
-            status,
-            [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
-            Json(report),
-        )
+        (status, [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(report))
             .into_response()
     } else {
         plain(status, if report.ready { "ok" } else { "not ready" })
@@ -159,10 +128,5 @@ async fn readyz(State(health): State<Health>, RawQuery(query): RawQuery) -> Resp
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response {
-    (
-        status,
-        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
-        text,
-    )
-        .into_response()
+    (status, [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], text).into_response()
 }

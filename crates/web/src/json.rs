@@ -31,11 +31,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => (
-                [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-                body,
-            )
-                .into_response(),
+            Ok(body) => {
+                ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+            }
             Err(error) => Failure::from(Error::internal(error)).into_response(),
         }
     }
@@ -73,23 +71,13 @@ fn refusal(pointer: String, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let what = text.strip_suffix(&place).unwrap_or(&text);
     let (code, message) = if error.is_data() {
-        let named = if pointer.is_empty() {
-            "the body".to_owned()
-        } else {
-            pointer.clone()
-        };
+        let named = if pointer.is_empty() { "the body".to_owned() } else { pointer.clone() };
         ("invalid_request", format!("{named} does not fit: {what}"))
     } else {
         ("invalid_json", format!("the body is not JSON{place}: {what}"))
     };
-    let fields = vec![FieldError {
-        pointer,
-        message: format!("{what}{place}"),
-    }];
-    Error {
-        fields,
-        ..Error::new(Kind::Invalid, code, message)
-    }
+    let fields = vec![FieldError { pointer, message: format!("{what}{place}") }];
+    Error { fields, ..Error::new(Kind::Invalid, code, message) }
 }
 
 /// The JSON Pointer (RFC 6901) of a path.
@@ -134,29 +122,15 @@ mod tests {
             ("{", "invalid_json", "", "line 1 column 1"),
             ("", "invalid_json", "", "line 1 column 0"),
             ("{\"lines\":[]} x", "invalid_json", "", "line 1 column 14"),
-            (
-                "{\"lines\":[\n{\"a/b~c\":1}]}",
-                "invalid_request",
-                "/lines/0/a~1b~0c",
-                "line 2 column 10",
-            ),
-            (
-                "{\"lines\":[],\"line\":1}",
-                "invalid_request",
-                "/line",
-                "unknown field `line`",
-            ),
+            ("{\"lines\":[\n{\"a/b~c\":1}]}", "invalid_request", "/lines/0/a~1b~0c", "line 2 column 10"),
+            ("{\"lines\":[],\"line\":1}", "invalid_request", "/line", "unknown field `line`"),
             ("{}", "invalid_request", "", "missing field `lines`"),
             ("[]", "invalid_request", "", "line 1 column 2"),
         ] {
             let error = parse::<Order>(body.as_bytes()).unwrap_err();
             assert_eq!((error.kind, &*error.code), (Kind::Invalid, code), "{body}");
             assert_eq!(error.fields[0].pointer, pointer, "{body}");
-            assert!(
-                error.fields[0].message.contains(said),
-                "{body}: {}",
-                error.fields[0].message
-            );
+            assert!(error.fields[0].message.contains(said), "{body}: {}", error.fields[0].message);
         }
     }
 

@@ -28,9 +28,7 @@ use crate::{
 /// ([`crate::IdempotencyKey`]) and 304 for what the caller has
 /// ([`crate::Versioned`]). One layer, so that a request pays for one.
 pub fn service_layers(routes: Router, verifier: &Verifier) -> Router {
-    routes.layer(ServiceLayer {
-        verifier: verifier.clone(),
-    })
+    routes.layer(ServiceLayer { verifier: verifier.clone() })
 }
 
 #[derive(Clone)]
@@ -42,10 +40,7 @@ impl<S> Layer<S> for ServiceLayer {
     type Service = Inside<S>;
 
     fn layer(&self, inner: S) -> Inside<S> {
-        Inside {
-            verifier: self.verifier.clone(),
-            inner,
-        }
+        Inside { verifier: self.verifier.clone(), inner }
     }
 }
 

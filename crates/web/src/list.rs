@@ -30,19 +30,13 @@ impl<T> List<T> {
 
     /// The same list of other things.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> List<U> {
-        List {
-            items: self.items.into_iter().map(f).collect(),
-            next: self.next,
-        }
+        List { items: self.items.into_iter().map(f).collect(), next: self.next }
     }
 }
 
 impl<T: Serialize> IntoResponse for List<T> {
     fn into_response(self) -> Response {
-        let link = self
-            .next
-            .as_ref()
-            .map(|next| format!("<{}>; rel=\"next\"", next_page(next)));
+        let link = self.next.as_ref().map(|next| format!("<{}>; rel=\"next\"", next_page(next)));
         let mut response = Json(&self).into_response();
         if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
             response.headers_mut().insert(header::LINK, link);
@@ -54,14 +48,9 @@ impl<T: Serialize> IntoResponse for List<T> {
 /// The address of the request, with this cursor in the place of its own.
 fn next_page(cursor: &Cursor) -> String {
     let uri = telemetry::uri();
-    let (path, query) = uri
-        .as_ref()
-        .map_or(("", ""), |uri| (uri.path(), uri.query().unwrap_or_default()));
+    let (path, query) = uri.as_ref().map_or(("", ""), |uri| (uri.path(), uri.query().unwrap_or_default()));
     let mut address = format!("{path}?");
-    for pair in query
-        .split('&')
-        .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"))
-    {
+    for pair in query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor")) {
         address.push_str(pair);
         address.push('&');
     }

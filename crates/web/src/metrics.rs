@@ -8,9 +8,8 @@ use kernel::{Error, Result, World};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Seconds, from a cached read to a purchase that was waited for.
-const SECONDS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The numbers counted in this process.
 #[derive(Clone)]
@@ -22,9 +21,7 @@ static INSTALLED: Mutex<Option<Handle>> = Mutex::new(None);
 
 /// Starts counting, and tidying up behind the counting.
 pub fn install(world: &World) -> Result<Handle> {
-    let mut installed = INSTALLED
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(handle) = &*installed {
         return Ok(handle.clone());
     }
@@ -55,12 +52,7 @@ impl Handle {
     pub fn routes(self) -> Router {
         let text = move || {
             let text = self.render();
-            async move {
-                (
-                    [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-                    text,
-                )
-            }
+            async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text) }
         };
         Router::new().route("/metrics", get(text))
     }

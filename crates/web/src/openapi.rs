@@ -54,9 +54,7 @@ pub struct Problems;
 
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .build();
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let problem = ResponseBuilder::new()
             .description("a problem")
             .content("application/problem+json", content)
@@ -81,13 +79,7 @@ pub fn frame(title: &str, version: &str, description: &str) -> OpenApi {
         .build();
     OpenApiBuilder::new()
         .openapi(OpenApiVersion::Version31)
-        .info(
-            InfoBuilder::new()
-                .title(title)
-                .version(version)
-                .description(Some(description))
-                .build(),
-        )
+        .info(InfoBuilder::new().title(title).version(version).description(Some(description)).build())
         .components(Some(components))
         .build()
 }

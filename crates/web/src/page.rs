@@ -30,10 +30,7 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Page {
-        Page {
-            limit: 20,
-            after: None,
-        }
+        Page { limit: 20, after: None }
     }
 }
 
@@ -74,17 +71,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 fn limit(text: &str) -> Result<i64, Error> {
     let limit = text.parse().ok().filter(|limit| (1..=100).contains(limit));
     limit.ok_or_else(|| {
-        Error::invalid(
-            "invalid_limit",
-            format!("limit is a number from 1 to 100, not {text:?}"),
-        )
+        Error::invalid("invalid_limit", format!("limit is a number from 1 to 100, not {text:?}"))
     })
 }
 
 fn decoded(text: &str) -> Result<Cow<'_, str>, Error> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map_err(|_| invalid_cursor())
+    percent_decode_str(text).decode_utf8().map_err(|_| invalid_cursor())
 }
 
 fn invalid_cursor() -> Error {
@@ -101,9 +93,7 @@ pub struct Cursor {
 impl Cursor {
     /// Behind the item with these keys, in the order of the list.
     pub fn of<K: ToString>(keys: &[K]) -> Cursor {
-        Cursor {
-            keys: keys.iter().map(ToString::to_string).collect(),
-        }
+        Cursor { keys: keys.iter().map(ToString::to_string).collect() }
     }
 
     /// The keys.
@@ -113,35 +103,25 @@ impl Cursor {
 
     /// One key, read as its type.
     pub fn key<T: std::str::FromStr>(&self, at: usize) -> Result<T, Error> {
-        self.keys
-            .get(at)
-            .and_then(|key| key.parse().ok())
-            .ok_or_else(invalid_cursor)
+        self.keys.get(at).and_then(|key| key.parse().ok()).ok_or_else(invalid_cursor)
     }
 
     /// Reads what [`Cursor`]'s `Display` wrote: a checksum, then each key with
     /// its length before it.
     fn parse(text: &str) -> Result<Cursor, Error> {
-        let bytes = BASE64_URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| invalid_cursor())?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid_cursor())?;
         let (sum, mut rest) = bytes.split_first_chunk::<4>().ok_or_else(invalid_cursor)?;
         if *sum != checksum(rest) {
             return Err(invalid_cursor());
         }
         let mut keys = Vec::new();
         while let Some((length, more)) = rest.split_first_chunk::<2>() {
-            let (key, more) = more
-                .split_at_checked(usize::from(u16::from_be_bytes(*length)))
-                .ok_or_else(invalid_cursor)?;
+            let (key, more) =
+                more.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or_else(invalid_cursor)?;
             keys.push(std::str::from_utf8(key).map_err(|_| invalid_cursor())?.to_owned());
             rest = more;
         }
-        if rest.is_empty() {
-            Ok(Cursor { keys })
-        } else {
-            Err(invalid_cursor())
-        }
+        if rest.is_empty() { Ok(Cursor { keys }) } else { Err(invalid_cursor()) }
     }
 }
 
@@ -175,19 +155,15 @@ impl<'de> Deserialize<'de> for Cursor {
 /// Against slips, not against attackers: a cursor opens nothing that the list
 /// itself would not show. (FNV-1a, 32 bits.)
 fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let sum = bytes.iter().fold(0x811c_9dc5_u32, |sum, byte| {
-        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let sum =
+        bytes.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     sum.to_be_bytes()
 }
 
 impl PartialSchema for Cursor {
     fn schema() -> RefOr<Schema> {
         let text = "where the list goes on; handed back as it is";
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some(text))
-            .into()
+        ObjectBuilder::new().schema_type(Type::String).description(Some(text)).into()
     }
 }
 
@@ -201,16 +177,11 @@ impl IntoParams for Page {
             .maximum(Some(100))
             .default(Some(20.into()));
         let parameter = |name: &str, text: &str| {
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Query)
-                .description(Some(text))
+            ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).description(Some(text))
         };
         vec![
             parameter("limit", "how many at most").schema(Some(limit)).build(),
-            parameter("cursor", "where the last page ended")
-                .schema(Some(Cursor::schema()))
-                .build(),
+            parameter("cursor", "where the last page ended").schema(Some(Cursor::schema())).build(),
         ]
     }
 }
@@ -224,20 +195,8 @@ mod tests {
         let cursor = Cursor::of(&["2026-11-27", "ord_1"]);
         let query = format!("state=held&limit=100&cursor={cursor}");
 
-        assert_eq!(
-            Page::parse("").unwrap(),
-            Page {
-                limit: 20,
-                after: None
-            }
-        );
-        assert_eq!(
-            Page::parse(&query).unwrap(),
-            Page {
-                limit: 100,
-                after: Some(cursor)
-            }
-        );
+        assert_eq!(Page::parse("").unwrap(), Page { limit: 20, after: None });
+        assert_eq!(Page::parse(&query).unwrap(), Page { limit: 100, after: Some(cursor) });
         for query in ["limit=0", "limit=101", "limit=-1", "limit=", "limit=ten"] {
             assert_eq!(Page::parse(query).unwrap_err().code, "invalid_limit", "{query}");
         }
@@ -245,29 +204,13 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_whatever_its_keys_are() {
-        for keys in [
-            vec![],
-            vec![""],
-            vec!["a", ""],
-            vec!["ä\u{1f}\n,", "0"],
-            vec!["a,b", "c"],
-        ] {
+        for keys in [vec![], vec![""], vec!["a", ""], vec!["ä\u{1f}\n,", "0"], vec!["a,b", "c"]] {
             let cursor = Cursor::of(&keys);
-            assert_eq!(
-                Cursor::parse(&cursor.to_string()).unwrap().keys(),
-                keys,
-                "{keys:?}"
-            );
+            assert_eq!(Cursor::parse(&cursor.to_string()).unwrap().keys(), keys, "{keys:?}");
         }
         assert_eq!(Cursor::of(&[7, 8]).key::<i64>(1), Ok(8));
-        assert_eq!(
-            Cursor::of(&["x"]).key::<i64>(0).unwrap_err().code,
-            "invalid_cursor"
-        );
-        assert_eq!(
-            Cursor::of(&["x"]).key::<String>(1).unwrap_err().code,
-            "invalid_cursor"
-        );
+        assert_eq!(Cursor::of(&["x"]).key::<i64>(0).unwrap_err().code, "invalid_cursor");
+        assert_eq!(Cursor::of(&["x"]).key::<String>(1).unwrap_err().code, "invalid_cursor");
     }
 
     #[test]
@@ -287,10 +230,7 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_list_is_refused() {
-        let page = Page {
-            after: Some(Cursor::of(&["a", "b"])),
-            ..Page::default()
-        };
+        let page = Page { after: Some(Cursor::of(&["a", "b"])), ..Page::default() };
 
         assert_eq!(page.keys().unwrap(), Some(["a", "b"]));
         assert_eq!(page.keys::<1>().unwrap_err().code, "invalid_cursor");

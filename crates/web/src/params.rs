@@ -19,14 +19,12 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Failure> {
         let found = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        found
-            .map(|axum::extract::Path(value)| Path(value))
-            .map_err(|rejection| match rejection {
-                PathRejection::FailedToDeserializePathParams(why) => {
-                    Error::invalid("invalid_path", why.body_text()).into()
-                }
-                other => Error::internal(other).into(),
-            })
+        found.map(|axum::extract::Path(value)| Path(value)).map_err(|rejection| match rejection {
+            PathRejection::FailedToDeserializePathParams(why) => {
+                Error::invalid("invalid_path", why.body_text()).into()
+            }
+            other => Error::internal(other).into(),
+        })
     }
 }
 
@@ -39,13 +37,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Failure> {
         let found = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        found
-            .map(|axum::extract::Query(value)| Query(value))
-            .map_err(|rejection| match rejection {
-                QueryRejection::FailedToDeserializeQueryString(why) => {
-                    Error::invalid("invalid_query", why.body_text()).into()
-                }
-                other => Error::invalid("invalid_query", other.body_text()).into(),
-            })
+        found.map(|axum::extract::Query(value)| Query(value)).map_err(|rejection| match rejection {
+            QueryRejection::FailedToDeserializeQueryString(why) => {
+                Error::invalid("invalid_query", why.body_text()).into()
+            }
+            other => Error::invalid("invalid_query", other.body_text()).into(),
+        })
     }
 }

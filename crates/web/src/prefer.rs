@@ -32,17 +32,12 @@ impl<S: Send + Sync> FromRequestParts<S> for PreferWait {
 }
 
 fn wait(headers: &HeaderMap) -> Option<Duration> {
-    let values = headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let mut preferences = values.flat_map(|value| value.split(','));
     // The first of two counts.
     let text = preferences.find_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("wait")
-            .then(|| value.trim().trim_matches('"'))
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))
     })?;
     let seconds: u64 = text.parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST))

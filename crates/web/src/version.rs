@@ -68,36 +68,23 @@ fn if_match(headers: &HeaderMap) -> Result<IfMatch, Error> {
     };
     let text = value.to_str().unwrap_or_default().trim();
     if values.next().is_some() || text.contains(',') || text.is_empty() {
-        return Err(Error::invalid(
-            "invalid_if_match",
-            "If-Match is one ETag as it was given out, or *",
-        ));
+        return Err(Error::invalid("invalid_if_match", "If-Match is one ETag as it was given out, or *"));
     }
     match text {
         "*" => Ok(IfMatch(None)),
         // A weak tag, or one that was never given out, matches nothing.
-        text => version_of(text)
-            .map(|version| IfMatch(Some(version)))
-            .ok_or_else(stale),
+        text => version_of(text).map(|version| IfMatch(Some(version))).ok_or_else(stale),
     }
 }
 
 fn stale() -> Error {
-    Error::new(
-        Kind::Stale,
-        "stale",
-        "this was changed since you looked at it; look again",
-    )
+    Error::new(Kind::Stale, "stale", "this was changed since you looked at it; look again")
 }
 
 fn version_of(tag: &str) -> Option<i64> {
     let digits = tag.strip_prefix("\"v")?.strip_suffix('"')?;
     let plain = digits == "0" || !digits.starts_with('0');
-    if plain && digits.bytes().all(|b| b.is_ascii_digit()) {
-        digits.parse().ok()
-    } else {
-        None
-    }
+    if plain && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 /// The tags that the caller has, if he asks to be spared what he has.

@@ -27,14 +27,7 @@ async fn an_event_is_saved_with_its_change_or_not_at_all(test: TestDb) {
     let bus = test.bus();
     bus.subscribe(Clerk::new("office.books", &test.office));
     let refused: Result<EventId> = db::write!(test.shop, async |tx| {
-        outbox::add(
-            tx,
-            &Sold {
-                subject: "mug".into(),
-                version: 1,
-            },
-        )
-        .await?;
+        outbox::add(tx, &Sold { subject: "mug".into(), version: 1 }).await?;
         Err(Error::conflict("changed_my_mind", "changed my mind"))
     });
     assert!(refused.is_err());
@@ -51,14 +44,7 @@ async fn an_entity_announces_a_topic_once_per_version(test: TestDb) {
     test.announce("mug", 1).await;
 
     let again: Result<EventId> = db::write!(test.shop, async |tx| {
-        outbox::add(
-            tx,
-            &Sold {
-                subject: "mug".into(),
-                version: 1,
-            },
-        )
-        .await
+        outbox::add(tx, &Sold { subject: "mug".into(), version: 1 }).await
     });
 
     assert_eq!(again.unwrap_err().code, "event_repeated");
@@ -68,10 +54,7 @@ async fn an_entity_announces_a_topic_once_per_version(test: TestDb) {
 /// Makes a row of the outbox unsent again, as if its mark had been lost.
 async fn forget_the_mark(test: &TestDb, id: EventId) {
     let forgotten: Result<u64> = db::write!(test.shop, async |tx| {
-        db::query("UPDATE outbox SET sent_at = NULL WHERE id = $1")
-            .bind(id)
-            .execute(tx)
-            .await
+        db::query("UPDATE outbox SET sent_at = NULL WHERE id = $1").bind(id).execute(tx).await
     });
     assert_eq!(forgotten, Ok(1));
 }
@@ -82,7 +65,7 @@ async fn an_event_heard_twice_has_one_effect(test: TestDb) {
     let id = test.announce("mug", 1).await;
     bus.relay_once("shop", &test.shop).await.unwrap();
     forget_the_mark(&test, id).await;
-    test.clock.forward(Duration::from_secs(61));
+    test.clock.forward(Duration::from_secs(16));
 
     assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(1));
 
@@ -101,22 +84,13 @@ async fn a_relay_killed_between_effect_and_mark_does_no_harm(test: TestDb) {
         () = test.until("the effects are there", async || test.effects("office.books", "mug").await.len() == 3) => {}
         _ = bus.relay_once("shop", &test.shop) => {}
     }
-    let lost: Result<u64> = db::write!(test.shop, async |tx| {
-        db::query("UPDATE outbox SET sent_at = NULL").execute(tx).await
-    });
+    let lost: Result<u64> =
+        db::write!(test.shop, async |tx| { db::query("UPDATE outbox SET sent_at = NULL").execute(tx).await });
     lost.unwrap();
-    assert_eq!(
-        bus.relay_once("shop", &test.shop).await,
-        Ok(0),
-        "its lease still holds"
-    );
+    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(0), "its lease still holds");
     test.announce("mug", 4).await;
-    assert_eq!(
-        bus.relay_once("shop", &test.shop).await,
-        Ok(0),
-        "the lease is of the whole entity"
-    );
-    test.clock.forward(Duration::from_secs(61));
+    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(0), "the lease is of the whole entity");
+    test.clock.forward(Duration::from_secs(16));
 
     assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(4));
 
@@ -125,10 +99,7 @@ async fn a_relay_killed_between_effect_and_mark_does_no_harm(test: TestDb) {
 
 async fn a_consumer_that_refuses_hears_it_again_and_the_other_only_once(test: TestDb) {
     let bus = test.bus();
-    let (books, mail) = (
-        Clerk::new("office.books", &test.office),
-        Clerk::new("office.mail", &test.office),
-    );
+    let (books, mail) = (Clerk::new("office.books", &test.office), Clerk::new("office.mail", &test.office));
     bus.subscribe(books.clone());
     bus.subscribe(mail);
     books.refuse("mug", 1);
@@ -137,12 +108,9 @@ async fn a_consumer_that_refuses_hears_it_again_and_the_other_only_once(test: Te
     assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(0));
     assert!(test.effects("office.books", "mug").await.is_empty());
     assert_eq!(test.effects("office.mail", "mug").await, [1]);
-    test.clock.forward(Duration::from_secs(61));
+    test.clock.forward(Duration::from_secs(121));
     let findings = bus::audit(&test.shop).await.unwrap();
-    assert!(
-        findings.len() == 1 && findings[0].contains("office.books: the ink is dry"),
-        "{findings:?}"
-    );
+    assert!(findings.len() == 1 && findings[0].contains("office.books: the ink is dry"), "{findings:?}");
     books.accept_all();
     assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(1));
 
@@ -168,8 +136,7 @@ async fn a_relay_hears_of_new_events_at_once_and_stops_when_told(test: TestDb) {
         async move { bus.relay("shop", shop, stop).await }
     });
     test.announce("mug", 1).await;
-    test.until("the relay is up", async || test.pending().await == 0)
-        .await;
+    test.until("the relay is up", async || test.pending().await == 0).await;
 
     let started = std::time::Instant::now();
     for version in 2..=11 {
@@ -183,10 +150,7 @@ async fn a_relay_hears_of_new_events_at_once_and_stops_when_told(test: TestDb) {
 
     // Ten polls would take at least five seconds.
     assert!(took < Duration::from_secs(3), "ten events took {took:?}");
-    assert_eq!(
-        test.effects("office.books", "mug").await,
-        (1..=11).collect::<Vec<_>>()
-    );
+    assert_eq!(test.effects("office.books", "mug").await, (1..=11).collect::<Vec<_>>());
     assert_eq!(test.pending().await, 1);
 }
 
@@ -198,10 +162,7 @@ async fn live_feeds_see_what_was_sent(test: TestDb) {
     bus.relay_once("shop", &test.shop).await.unwrap();
 
     let event = feed.try_recv().unwrap();
-    assert_eq!(
-        (event.id, event.topic.as_str(), event.version),
-        (id, "shop.sold", 1)
-    );
+    assert_eq!((event.id, event.topic.as_str(), event.version), (id, "shop.sold", 1));
     let sent = serde_json::to_value(&*event).unwrap();
     assert_eq!(sent["type"], "shop.sold");
     assert_eq!(sent["data"]["subject"], "mug");

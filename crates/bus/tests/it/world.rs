@@ -34,9 +34,7 @@ const EFFECTS: Migration = Migration {
 impl TestDb {
     pub async fn sqlite() -> TestDb {
         let folder = tempfile::tempdir().unwrap();
-        let target = |name: &str| Target::Sqlite {
-            path: folder.path().join(name),
-        };
+        let target = |name: &str| Target::Sqlite { path: folder.path().join(name) };
         let targets = [target("shop.db"), target("office.db")];
         TestDb::open(targets, Some(folder)).await
     }
@@ -46,11 +44,7 @@ impl TestDb {
             .expect("CARMEL_TEST_POSTGRES names no PostgreSQL: run `cargo xtask test`, which starts one");
         let target = |name: &str| {
             let schema = format!("{name}_{}", World::real().uuid_v7().simple());
-            Target::Postgres {
-                url: url.clone(),
-                schema,
-                connections: 4,
-            }
+            Target::Postgres { url: url.clone(), schema, connections: 4 }
         };
         TestDb::open([target("shop"), target("office")], None).await
     }
@@ -63,20 +57,12 @@ impl TestDb {
         for db in [&shop, &office] {
             db.migrate(&[bus::MIGRATIONS, &[EFFECTS]].concat()).await.unwrap();
         }
-        TestDb {
-            shop,
-            office,
-            clock,
-            targets,
-            _folder: folder,
-        }
+        TestDb { shop, office, clock, targets, _folder: folder }
     }
 
     /// The shop's database as another process sees it: signals do not cross.
     pub async fn other_process(&self) -> Db {
-        Db::open(&self.targets[0], &World::new(self.clock.clone()))
-            .await
-            .unwrap()
+        Db::open(&self.targets[0], &World::new(self.clock.clone())).await.unwrap()
     }
 
     pub fn bus(&self) -> Bus {
@@ -84,10 +70,14 @@ impl TestDb {
     }
 
     pub async fn announce(&self, subject: &str, version: i64) -> EventId {
-        let event = Sold {
-            subject: subject.to_owned(),
-            version,
-        };
+        let event = Sold { subject: subject.to_owned(), version };
+        let added: Result<EventId> = db::write!(self.shop, async |tx| { outbox::add(tx, &event).await });
+        added.unwrap()
+    }
+
+    /// Announces a price: an event to which no clerk listens.
+    pub async fn price(&self, subject: &str, version: i64) -> EventId {
+        let event = Priced { subject: subject.to_owned(), version };
         let added: Result<EventId> = db::write!(self.shop, async |tx| { outbox::add(tx, &event).await });
         added.unwrap()
     }
@@ -144,6 +134,26 @@ impl Event for Sold {
     }
 }
 
+/// What the shop announces and no clerk listens to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Priced {
+    pub subject: String,
+    pub version: i64,
+}
+
+impl Event for Priced {
+    const SOURCE: &'static str = "shop";
+    fn topic(&self) -> String {
+        "shop.priced".into()
+    }
+    fn entity(&self) -> String {
+        self.subject.clone()
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
 /// Saves an effect per event, unless it is told to refuse that one.
 pub struct Clerk {
     name: &'static str,
@@ -153,11 +163,7 @@ pub struct Clerk {
 
 impl Clerk {
     pub fn new(name: &'static str, db: &Db) -> Arc<Clerk> {
-        Arc::new(Clerk {
-            name,
-            db: db.clone(),
-            refuses: Mutex::default(),
-        })
+        Arc::new(Clerk { name, db: db.clone(), refuses: Mutex::default() })
     }
 
     pub fn refuse(&self, subject: &str, version: i64) {
@@ -191,12 +197,7 @@ impl Consumer for Clerk {
             .bind(sold.version)
             .execute(tx)
             .await?;
-        if self
-            .refuses
-            .lock()
-            .unwrap()
-            .contains(&(sold.subject, sold.version))
-        {
+        if self.refuses.lock().unwrap().contains(&(sold.subject, sold.version)) {
             return Err(Error::conflict("ink_dry", "the ink is dry"));
         }
         Ok(())
@@ -215,19 +216,13 @@ struct Hands {
 
 impl Default for Clock {
     fn default() -> Clock {
-        Clock(Arc::new(Hands {
-            real: World::real(),
-            ahead_micros: AtomicI64::new(0),
-            moved: Notify::new(),
-        }))
+        Clock(Arc::new(Hands { real: World::real(), ahead_micros: AtomicI64::new(0), moved: Notify::new() }))
     }
 }
 
 impl Clock {
     pub fn forward(&self, span: Duration) {
-        self.0
-            .ahead_micros
-            .fetch_add(span.as_micros() as i64, Ordering::SeqCst);
+        self.0.ahead_micros.fetch_add(span.as_micros() as i64, Ordering::SeqCst);
         self.0.moved.notify_waiters();
     }
 }

@@ -29,14 +29,7 @@ pub enum ConfigCommand {
 /// Runs it; exit status 2 when the settings are wrong.
 pub fn run(command: &ConfigCommand, flags: &Flags) -> ExitCode {
     if let ConfigCommand::Reference { markdown, .. } = command {
-        print!(
-            "{}",
-            if *markdown {
-                reference::markdown()
-            } else {
-                reference::sample()
-            }
-        );
+        print!("{}", if *markdown { reference::markdown() } else { reference::sample() });
         return ExitCode::SUCCESS;
     }
     let loaded = match load(flags) {
@@ -59,20 +52,9 @@ pub fn run(command: &ConfigCommand, flags: &Flags) -> ExitCode {
 /// The settings in force, one per line and in TOML, each with where it came from.
 pub(super) fn printed(loaded: &Loaded) -> String {
     let keys = keys();
-    let lines: Vec<_> = keys
-        .iter()
-        .map(|key| format!("{} = {}", key.name, (key.show)(&loaded.config)))
-        .collect();
+    let lines: Vec<_> =
+        keys.iter().map(|key| format!("{} = {}", key.name, (key.show)(&loaded.config))).collect();
     // Very long values would push every remark off the screen.
-    let width = lines
-        .iter()
-        .map(|line| line.chars().count())
-        .filter(|width| *width <= 60)
-        .max()
-        .unwrap_or(0);
-    lines
-        .iter()
-        .zip(&loaded.origins)
-        .map(|(line, origin)| format!("{line:width$}  # {origin}\n"))
-        .collect()
+    let width = lines.iter().map(|line| line.chars().count()).filter(|width| *width <= 60).max().unwrap_or(0);
+    lines.iter().zip(&loaded.origins).map(|(line, origin)| format!("{line:width$}  # {origin}\n")).collect()
 }

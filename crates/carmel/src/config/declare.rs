@@ -61,11 +61,7 @@ pub(super) fn accept<T: Kind>(found: &Found, rule: Option<Rule<T>>) -> Result<T,
     match T::read(found) {
         Some(value) if rule.as_ref().is_none_or(|rule| (rule.holds)(&value)) => Ok(value),
         _ => Err(Wrong {
-            found: if T::SECRET {
-                "a value that is not shown".into()
-            } else {
-                found.shown()
-            },
+            found: if T::SECRET { "a value that is not shown".into() } else { found.shown() },
             expected: expected(rule.as_ref()),
         }),
     }

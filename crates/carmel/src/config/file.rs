@@ -17,21 +17,12 @@ use super::{
 /// What a settings file gives and what is wrong with it. `path` is how the
 /// file is called in messages.
 pub(super) fn read(path: &Path, text: &str, keys: &[Key]) -> (Vec<Given>, Vec<Problem>) {
-    let mut reader = Reader {
-        path,
-        text,
-        keys,
-        given: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut reader = Reader { path, text, keys, given: Vec::new(), problems: Vec::new() };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         // Only the message: the line itself may hold a secret.
         let at = reader.origin(error.span().map_or(0, |span| span.start));
-        reader.problems.push(Problem::new(
-            at,
-            format!("is not TOML: {}", one_line(error.message())),
-        ));
+        reader.problems.push(Problem::new(at, format!("is not TOML: {}", one_line(error.message()))));
     }
     // What could be made out of a broken file would only be guessed at.
     if errors.is_empty() {
@@ -97,21 +88,14 @@ impl Reader<'_> {
         match keys.iter().position(|key| key.name == written) {
             Some(key) => {
                 let origin = self.origin(leaf.span().start);
-                self.given.push(Given {
-                    key,
-                    origin,
-                    found: found(value.get_ref()),
-                });
+                self.given.push(Given { key, origin, found: found(value.get_ref()) });
             }
             None => {
                 let hint = match meant(&written, '.', keys.iter().map(|key| key.name)) {
                     Some(name) => format!("did you mean {name}?"),
                     None => {
-                        let leaves: Vec<_> = keys
-                            .iter()
-                            .filter(|key| key.section() == section)
-                            .map(Key::leaf)
-                            .collect();
+                        let leaves: Vec<_> =
+                            keys.iter().filter(|key| key.section() == section).map(Key::leaf).collect();
                         format!("[{section}] has {}", leaves.join(", "))
                     }
                 };
@@ -127,10 +111,7 @@ impl Reader<'_> {
     fn origin(&self, start: usize) -> Origin {
         let before = &self.text.as_bytes()[..start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Origin::File {
-            path: self.path.to_owned(),
-            line,
-        }
+        Origin::File { path: self.path.to_owned(), line }
     }
 }
 

@@ -8,9 +8,7 @@ use kernel::{Currency, words};
 
 use super::{
     declare::{Key, accept, settings},
-    kind::{
-        Kind, folder, levels, long_or_empty, mail_address, not_empty, origins, url_or_empty, within,
-    },
+    kind::{Kind, folder, levels, long_or_empty, mail_address, not_empty, origins, url_or_empty, within},
     secret::Secret,
 };
 
@@ -123,7 +121,7 @@ settings! {
 
     /// What is sent to customers.
     mail: Mail {
-        /// The mail server, `smtp://user:password@host:587`; empty writes mails into `mail.folder`.
+        /// The mail server, `smtp://host:25`, with `user:password@` only for one on this machine (TLS to mail servers comes later); empty writes mails into `mail.folder`.
         smtp_url: Secret = Secret::default(), url_or_empty(&["smtp"]);
         /// Who mails are from.
         from: String = "Carmel <shop@localhost>".into(), mail_address();
@@ -133,8 +131,8 @@ settings! {
 
     /// Work that is done later.
     jobs: Jobs {
-        /// How many jobs of one service run at once in this process.
-        concurrency: u32 = 64, within(1..=1_000);
+        /// How many jobs of one service run at once in this process; most of them wait for others most of the time.
+        concurrency: u32 = 256, within(1..=1_000);
         /// How long a finished job can still be looked at.
         keep_days: u32 = 7, within(1..=3_650);
     }

@@ -5,10 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use kernel::Currency;
 
-use super::{
-    keys::LogFormat,
-    secret::Secret,
-};
+use super::{keys::LogFormat, secret::Secret};
 
 /// A value as its source gave it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +33,7 @@ impl Found {
             Found::Whole(number) => number.to_string(),
             Found::Flag(flag) => flag.to_string(),
             Found::List(parts) => {
-                format!(
-                    "[{}]",
-                    parts.iter().map(Found::shown).collect::<Vec<_>>().join(", ")
-                )
+                format!("[{}]", parts.iter().map(Found::shown).collect::<Vec<_>>().join(", "))
             }
             Found::Other(what) => what.clone(),
         };
@@ -77,18 +71,12 @@ pub(super) struct Rule<T> {
 }
 
 fn rule<T>(says: impl Into<String>, holds: impl Fn(&T) -> bool + 'static) -> Rule<T> {
-    Rule {
-        says: says.into(),
-        holds: Box::new(holds),
-    }
+    Rule { says: says.into(), holds: Box::new(holds) }
 }
 
 /// A number between two others, both included.
 pub(super) fn within<T: PartialOrd + Display + 'static>(range: RangeInclusive<T>) -> Rule<T> {
-    rule(
-        format!("from {} to {}", range.start(), range.end()),
-        move |value| range.contains(value),
-    )
+    rule(format!("from {} to {}", range.start(), range.end()), move |value| range.contains(value))
 }
 
 /// A text with something in it.
@@ -98,15 +86,9 @@ pub(super) fn not_empty() -> Rule<String> {
 
 /// An address of one of these schemes with a host behind it, or nothing.
 pub(super) fn url_or_empty<T: AsText>(schemes: &'static [&'static str]) -> Rule<T> {
-    let starts = schemes
-        .iter()
-        .map(|scheme| format!("{scheme}://"))
-        .collect::<Vec<_>>();
+    let starts = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>();
     rule(
-        format!(
-            "that begins with {} and names a host, or is empty",
-            starts.join(" or ")
-        ),
+        format!("that begins with {} and names a host, or is empty", starts.join(" or ")),
         move |value: &T| {
             let text = value.as_text();
             text.is_empty()
@@ -121,51 +103,39 @@ pub(super) fn url_or_empty<T: AsText>(schemes: &'static [&'static str]) -> Rule<
 
 /// A secret that is long enough to be one, or none.
 pub(super) fn long_or_empty(least: usize) -> Rule<Secret> {
-    rule(
-        format!("of at least {least} characters, or empty"),
-        move |secret: &Secret| secret.is_empty() || secret.expose().chars().count() >= least,
-    )
+    rule(format!("of at least {least} characters, or empty"), move |secret: &Secret| {
+        secret.is_empty() || secret.expose().chars().count() >= least
+    })
 }
 
 /// Who a mail is from.
 pub(super) fn mail_address() -> Rule<String> {
-    rule(
-        "with an address, such as Carmel <shop@example.com>",
-        |text: &String| {
-            let address = match text.rsplit_once('<') {
-                Some((_, address)) => address.strip_suffix('>').unwrap_or(""),
-                None => text,
-            };
-            address
-                .split_once('@')
-                .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
-                && !address.contains(char::is_whitespace)
-        },
-    )
+    rule("with an address, such as Carmel <shop@example.com>", |text: &String| {
+        let address = match text.rsplit_once('<') {
+            Some((_, address)) => address.strip_suffix('>').unwrap_or(""),
+            None => text,
+        };
+        address.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+            && !address.contains(char::is_whitespace)
+    })
 }
 
 /// Web origins (RFC 6454): scheme, host, perhaps a port, and nothing behind them.
 pub(super) fn origins() -> Rule<Vec<String>> {
-    rule(
-        "of origins such as https://shop.example, or just *",
-        |list: &Vec<String>| {
-            list.iter().all(|origin| {
-                let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
-                (origin == "*" && list.len() == 1)
-                    || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
-            })
-        },
-    )
+    rule("of origins such as https://shop.example, or just *", |list: &Vec<String>| {
+        list.iter().all(|origin| {
+            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+            (origin == "*" && list.len() == 1)
+                || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
+        })
+    })
 }
 
 /// What is logged: a level, or a list of them with the parts they are for.
 pub(super) fn levels() -> Rule<String> {
     const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
     rule(
-        format!(
-            "with a level ({}), such as info, or info,orders=debug",
-            LEVELS.join(", ")
-        ),
+        format!("with a level ({}), such as info, or info,orders=debug", LEVELS.join(", ")),
         |text: &String| {
             text.split(',').all(|part| {
                 let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
@@ -256,13 +226,7 @@ impl Kind for Vec<String> {
         }
     }
     fn show(&self) -> String {
-        format!(
-            "[{}]",
-            self.iter()
-                .map(|part| quoted(part))
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
+        format!("[{}]", self.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(", "))
     }
 }
 

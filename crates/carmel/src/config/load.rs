@@ -94,15 +94,7 @@ pub(super) fn gather(
             problems.push(Problem::new(origin, format!("{name} {message}")));
         }
     }
-    if problems.is_empty() {
-        Ok(Loaded {
-            config,
-            notes,
-            origins,
-        })
-    } else {
-        Err(Problems(problems))
-    }
+    if problems.is_empty() { Ok(Loaded { config, notes, origins }) } else { Err(Problems(problems)) }
 }
 
 fn dot_env(folder: &Path, environment: &[Variable], problems: &mut Vec<Problem>) -> Vec<Variable> {
@@ -126,10 +118,7 @@ fn settings_file(
     dot_env: &[Variable],
     keys: &[Key],
 ) -> (Vec<Given>, Vec<Problem>) {
-    let mut named = environment
-        .iter()
-        .chain(dot_env)
-        .filter(|variable| variable.name == variables::FILE);
+    let mut named = environment.iter().chain(dot_env).filter(|variable| variable.name == variables::FILE);
     let (path, asked_by) = match (&flags.config, named.next()) {
         (Some(path), _) => (path.clone(), Some("--config".to_owned())),
         (None, Some(variable)) => (PathBuf::from(&variable.value), Some(variable.origin.to_string())),
@@ -155,11 +144,7 @@ fn from_flags(flags: &Flags, keys: &[Key]) -> (Vec<Given>, Vec<Problem>) {
     let mut give = |name: &str, value: &str, flag: String| {
         let origin = Origin::Flag { name: flag };
         match keys.iter().position(|key| key.name == name) {
-            Some(key) => given.push(Given {
-                key,
-                origin,
-                found: Found::Text(value.to_owned()),
-            }),
+            Some(key) => given.push(Given { key, origin, found: Found::Text(value.to_owned()) }),
             None => {
                 let hint = match meant(name, '.', keys.iter().map(|key| key.name)) {
                     Some(name) => format!("did you mean {name}?"),
@@ -181,10 +166,7 @@ fn from_flags(flags: &Flags, keys: &[Key]) -> (Vec<Given>, Vec<Problem>) {
     }
     // Without a = there is nothing to set, which is not the same as an empty value.
     for bare in flags.set.iter().filter(|pair| !pair.contains('=')) {
-        problems.push(Problem::new(
-            format!("--set {bare}"),
-            "has no value; --set KEY=VALUE would be right",
-        ));
+        problems.push(Problem::new(format!("--set {bare}"), "has no value; --set KEY=VALUE would be right"));
     }
     (given, problems)
 }

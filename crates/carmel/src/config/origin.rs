@@ -68,20 +68,14 @@ pub struct Problem {
 impl Problem {
     /// Something is wrong at a place.
     pub(super) fn new(place: impl fmt::Display, message: impl Into<String>) -> Problem {
-        Problem {
-            place: place.to_string(),
-            message: message.into(),
-        }
+        Problem { place: place.to_string(), message: message.into() }
     }
 
     /// A value is not what its key wants.
     pub(super) fn wrong(origin: &Origin, key: &Key, wrong: Wrong) -> Problem {
         Problem::new(
             origin,
-            format!(
-                "{}: found {}; {} would be right",
-                key.name, wrong.found, wrong.expected
-            ),
+            format!("{}: found {}; {} would be right", key.name, wrong.found, wrong.expected),
         )
     }
 }
@@ -112,10 +106,7 @@ pub(super) fn meant<'a>(
 ) -> Option<&'a str> {
     let distance = |candidate: &str| {
         let whole = strsim::damerau_levenshtein(written, candidate);
-        let tail = |text: &str| {
-            text.split_once(parts)
-                .map_or(text.to_owned(), |(_, tail)| tail.to_owned())
-        };
+        let tail = |text: &str| text.split_once(parts).map_or(text.to_owned(), |(_, tail)| tail.to_owned());
         let tails = strsim::damerau_levenshtein(&tail(written), &tail(candidate)) + 1;
         whole.min(tails)
     };

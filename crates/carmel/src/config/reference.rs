@@ -16,21 +16,15 @@ pub fn markdown() -> String {
         let _ = write!(page, "\n## `[{}]`\n\n{}\n\n", first.section(), first.section_says);
         page.push_str("| key | default | what it is |\n|---|---|---|\n");
         for key in section {
-            let default = if key.secret {
-                "none, secret".into()
-            } else {
-                format!("`{}`", (key.show)(&defaults))
-            };
+            let default =
+                if key.secret { "none, secret".into() } else { format!("`{}`", (key.show)(&defaults)) };
             let _ = writeln!(
                 page,
                 "| `{}` | {} | {} <br>Right is {}. |",
                 key.name,
                 default,
                 key.says,
-                key.expected
-                    .replace('|', "\\|")
-                    .replace('<', "&lt;")
-                    .replace('*', "\\*"),
+                key.expected.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*"),
             );
         }
     }
@@ -53,8 +47,7 @@ pub fn sample() -> String {
 }
 
 fn sections(keys: &[Key]) -> Vec<&[Key]> {
-    keys.chunk_by(|one, next| one.section() == next.section())
-        .collect()
+    keys.chunk_by(|one, next| one.section() == next.section()).collect()
 }
 
 const MARKDOWN_HEAD: &str = "\

@@ -39,17 +39,13 @@ pub(super) fn read(variables: &[Variable], folder: &Path, keys: &[Key]) -> Heard
     let names = PLAIN
         .iter()
         .filter_map(|(plain, name)| {
-            keys.iter()
-                .position(|key| key.name == *name)
-                .map(|key| (plain.to_string(), key))
+            keys.iter().position(|key| key.name == *name).map(|key| (plain.to_string(), key))
         })
         .chain(keys.iter().enumerate().map(|(at, key)| (key.variable(), at)));
     let names: Vec<(String, usize)> = names.collect();
     for (name, key) in &names {
         let is = |wanted: &str| {
-            variables
-                .iter()
-                .find(|variable| variable.name == wanted && !is_service_link(variable))
+            variables.iter().find(|variable| variable.name == wanted && !is_service_link(variable))
         };
         match (is(name), is(&format!("{name}_FILE"))) {
             (Some(direct), Some(file)) => heard.problems.push(Problem::new(
@@ -62,11 +58,7 @@ pub(super) fn read(variables: &[Variable], folder: &Path, keys: &[Key]) -> Heard
                 found: Found::Text(direct.value.clone()),
             }),
             (None, Some(file)) => match secret_file(file, folder) {
-                Ok((origin, text)) => heard.given.push(Given {
-                    key: *key,
-                    origin,
-                    found: Found::Text(text),
-                }),
+                Ok((origin, text)) => heard.given.push(Given { key: *key, origin, found: Found::Text(text) }),
                 Err(problem) => heard.problems.push(problem),
             },
             (None, None) => {}
@@ -74,10 +66,7 @@ pub(super) fn read(variables: &[Variable], folder: &Path, keys: &[Key]) -> Heard
     }
     for variable in variables {
         if UNUSED.contains(&variable.name.as_str()) && !variable.value.is_empty() {
-            heard.notes.push(format!(
-                "{} is set, and this version does not use it",
-                variable.origin
-            ));
+            heard.notes.push(format!("{} is set, and this version does not use it", variable.origin));
         }
         unknown(variable, &names, &mut heard.problems);
     }
@@ -88,17 +77,9 @@ fn secret_file(variable: &Variable, folder: &Path) -> Result<(Origin, String), P
     let path = PathBuf::from(&variable.value);
     match std::fs::read_to_string(folder.join(&path)) {
         Ok(text) => {
-            let text = text
-                .strip_suffix('\n')
-                .map(|text| text.strip_suffix('\r').unwrap_or(text))
-                .unwrap_or(&text);
-            Ok((
-                Origin::SecretFile {
-                    variable: Box::new(variable.origin.clone()),
-                    path,
-                },
-                text.to_owned(),
-            ))
+            let text =
+                text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
+            Ok((Origin::SecretFile { variable: Box::new(variable.origin.clone()), path }, text.to_owned()))
         }
         Err(error) => {
             let message = format!(
@@ -112,9 +93,7 @@ fn secret_file(variable: &Variable, folder: &Path) -> Result<(Origin, String), P
 
 fn unknown(variable: &Variable, names: &[(String, usize)], problems: &mut Vec<Problem>) {
     let written = variable.name.strip_suffix("_FILE").unwrap_or(&variable.name);
-    let known = names
-        .iter()
-        .any(|(name, _)| name == written || *name == variable.name);
+    let known = names.iter().any(|(name, _)| name == written || *name == variable.name);
     // CARMEL_TEST_… and the like are for the project's own checks, not for the program.
     let ours = written == FILE || written == "CARMEL_ADVISORY_DB" || written.starts_with("CARMEL_TEST_");
     if !written.starts_with("CARMEL_") || known || ours || is_service_link(variable) {
@@ -134,13 +113,10 @@ fn unknown(variable: &Variable, names: &[(String, usize)], problems: &mut Vec<Pr
 /// CARMEL_PORT=tcp://…, one called `carmel-server` even CARMEL_SERVER_PORT.
 fn is_service_link(variable: &Variable) -> bool {
     let (name, value) = (variable.name.as_str(), variable.value.as_str());
-    let address = ["tcp://", "udp://", "sctp://"]
-        .iter()
-        .any(|scheme| value.starts_with(scheme));
+    let address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let described = ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
         name.split_once("_PORT_").is_some_and(|(_, rest)| {
-            rest.split_once(protocol)
-                .is_some_and(|(port, _)| port.bytes().all(|byte| byte.is_ascii_digit()))
+            rest.split_once(protocol).is_some_and(|(port, _)| port.bytes().all(|byte| byte.is_ascii_digit()))
         })
     });
     name.ends_with("_SERVICE_HOST")
@@ -181,34 +157,23 @@ pub(super) fn of_dot_env(text: &str, taken: &[Variable]) -> (Vec<Variable>, Vec<
             }
             // Its message repeats the line, which may hold a secret.
             Err(dotenvy::Error::LineParse(line, _)) => {
-                let at = text
-                    .lines()
-                    .position(|candidate| candidate.trim_end().ends_with(line.trim_end()));
+                let at = text.lines().position(|candidate| candidate.trim_end().ends_with(line.trim_end()));
                 let place = at.map_or(".env".to_owned(), |at| format!(".env line {}", at + 1));
-                problems.push(Problem::new(
-                    place,
-                    "is not NAME=value; quotes around the value may be missing",
-                ));
+                problems
+                    .push(Problem::new(place, "is not NAME=value; quotes around the value may be missing"));
             }
             Err(error) => problems.push(Problem::new(".env", error.to_string())),
         }
     }
     let is_set = |name: &str| {
-        let twin = name
-            .strip_suffix("_FILE")
-            .map_or_else(|| format!("{name}_FILE"), str::to_owned);
-        taken
-            .iter()
-            .any(|variable| variable.name == name || variable.name == twin)
+        let twin = name.strip_suffix("_FILE").map_or_else(|| format!("{name}_FILE"), str::to_owned);
+        taken.iter().any(|variable| variable.name == name || variable.name == twin)
     };
     let variables = values
         .into_iter()
         .filter(|(name, _)| !is_set(name))
         .map(|(name, value)| {
-            let origin = Origin::DotEnv {
-                line: line_of(text, &name),
-                name: name.clone(),
-            };
+            let origin = Origin::DotEnv { line: line_of(text, &name), name: name.clone() };
             Variable { name, value, origin }
         })
         .collect();
@@ -219,13 +184,7 @@ fn line_of(text: &str, name: &str) -> usize {
     let sets = |line: &str| {
         let line = line.trim_start();
         let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        line.strip_prefix(name)
-            .is_some_and(|rest| rest.trim_start().starts_with('='))
+        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
     };
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| sets(line))
-        .map(|(at, _)| at + 1)
-        .last()
-        .unwrap_or(1)
+    text.lines().enumerate().filter(|(_, line)| sets(line)).map(|(at, _)| at + 1).last().unwrap_or(1)
 }

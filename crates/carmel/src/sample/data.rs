@@ -26,66 +26,18 @@ pub struct Variant {
 }
 
 pub const CATEGORIES: &[Category] = &[
-    Category {
-        slug: "kitchen",
-        name: "Kitchen",
-        parent: None,
-    },
-    Category {
-        slug: "drinking",
-        name: "Cups and glasses",
-        parent: Some("kitchen"),
-    },
-    Category {
-        slug: "cooking",
-        name: "Pots and pans",
-        parent: Some("kitchen"),
-    },
-    Category {
-        slug: "table",
-        name: "Table",
-        parent: Some("kitchen"),
-    },
-    Category {
-        slug: "living",
-        name: "Living",
-        parent: None,
-    },
-    Category {
-        slug: "light",
-        name: "Light",
-        parent: Some("living"),
-    },
-    Category {
-        slug: "textiles",
-        name: "Textiles",
-        parent: Some("living"),
-    },
-    Category {
-        slug: "desk",
-        name: "Desk",
-        parent: None,
-    },
-    Category {
-        slug: "writing",
-        name: "Writing",
-        parent: Some("desk"),
-    },
-    Category {
-        slug: "order",
-        name: "Order",
-        parent: Some("desk"),
-    },
-    Category {
-        slug: "outdoors",
-        name: "Outdoors",
-        parent: None,
-    },
-    Category {
-        slug: "garden",
-        name: "Garden",
-        parent: Some("outdoors"),
-    },
+    Category { slug: "kitchen", name: "Kitchen", parent: None },
+    Category { slug: "drinking", name: "Cups and glasses", parent: Some("kitchen") },
+    Category { slug: "cooking", name: "Pots and pans", parent: Some("kitchen") },
+    Category { slug: "table", name: "Table", parent: Some("kitchen") },
+    Category { slug: "living", name: "Living", parent: None },
+    Category { slug: "light", name: "Light", parent: Some("living") },
+    Category { slug: "textiles", name: "Textiles", parent: Some("living") },
+    Category { slug: "desk", name: "Desk", parent: None },
+    Category { slug: "writing", name: "Writing", parent: Some("desk") },
+    Category { slug: "order", name: "Order", parent: Some("desk") },
+    Category { slug: "outdoors", name: "Outdoors", parent: None },
+    Category { slug: "garden", name: "Garden", parent: Some("outdoors") },
 ];
 
 /// A kind of thing, its category and what the plainest one costs in cents.
@@ -134,13 +86,8 @@ const LINES: &[(&str, &str, i64)] = &[
     ("lighthouse", "Lighthouse", 135),
 ];
 
-const COLOURS: &[(&str, &str)] = &[
-    ("blue", "blue"),
-    ("white", "white"),
-    ("green", "green"),
-    ("ochre", "ochre"),
-    ("charcoal", "charcoal"),
-];
+const COLOURS: &[(&str, &str)] =
+    &[("blue", "blue"), ("white", "white"), ("green", "green"), ("ochre", "ochre"), ("charcoal", "charcoal")];
 
 /// All products: every kind in every line, in one to five colours. The mug
 /// without a line, in blue, has the SKU `mug-blue`.
@@ -148,11 +95,7 @@ pub fn products() -> Vec<Product> {
     let mut products = Vec::with_capacity(KINDS.len() * LINES.len());
     for (k, (kind, category, cents)) in KINDS.iter().enumerate() {
         for (l, (line, line_name, percent)) in LINES.iter().enumerate() {
-            let slug = if line.is_empty() {
-                (*kind).to_owned()
-            } else {
-                format!("{line}-{kind}")
-            };
+            let slug = if line.is_empty() { (*kind).to_owned() } else { format!("{line}-{kind}") };
             let thing = kind.replace('-', " ");
             let name = match line_name {
                 &"" => capitalised(&thing),
@@ -170,24 +113,14 @@ pub fn products() -> Vec<Product> {
                     stock: 20 + ((k * 31 + l * 17 + c * 7) % 180) as i64,
                 })
                 .collect();
-            let article = if thing.starts_with(['a', 'e', 'i', 'o', 'u']) {
-                "An"
-            } else {
-                "A"
-            };
+            let article = if thing.starts_with(['a', 'e', 'i', 'o', 'u']) { "An" } else { "A" };
             let description = match line_name {
                 &"" => {
                     format!("{article} {thing} as it should be: plain, sturdy, made to be used every day.")
                 }
                 line => format!("{article} {thing} of our {line} line, made in small runs."),
             };
-            products.push(Product {
-                slug,
-                name,
-                description,
-                category,
-                variants,
-            });
+            products.push(Product { slug, name, description, category, variants });
         }
     }
     products
@@ -195,28 +128,21 @@ pub fn products() -> Vec<Product> {
 
 /// Customers: a name and an address each.
 pub fn customers() -> Vec<(String, String)> {
-    const FIRST: &[&str] = &[
-        "Ann", "Bob", "Chloe", "Dimitri", "Elif", "Femi", "Grace", "Hugo", "Ines", "Jonas",
-    ];
+    const FIRST: &[&str] =
+        &["Ann", "Bob", "Chloe", "Dimitri", "Elif", "Femi", "Grace", "Hugo", "Ines", "Jonas"];
     const LAST: &[&str] = &["Miller", "Okafor", "Silva", "Novak", "Lindqvist"];
     let name = |i: usize| (FIRST[i % FIRST.len()], LAST[i / FIRST.len() % LAST.len()]);
     (0..FIRST.len() * LAST.len())
         .map(|i| {
             let (first, last) = name(i);
-            (
-                format!("{first} {last}"),
-                format!("{first}.{last}@example.com").to_lowercase(),
-            )
+            (format!("{first} {last}"), format!("{first}.{last}@example.com").to_lowercase())
         })
         .collect()
 }
 
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn round_to_ten_cents(cents: i64) -> i64 {
@@ -232,11 +158,7 @@ mod tests {
     #[test]
     fn every_sku_slug_and_address_is_there_once_and_is_well_formed() {
         let products = products();
-        let skus: Vec<&str> = products
-            .iter()
-            .flat_map(|p| &p.variants)
-            .map(|v| v.sku.as_str())
-            .collect();
+        let skus: Vec<&str> = products.iter().flat_map(|p| &p.variants).map(|v| v.sku.as_str()).collect();
         let categories: HashSet<&str> = CATEGORIES.iter().map(|c| c.slug).collect();
 
         assert!(products.len() >= 200, "a few hundred products");
@@ -244,17 +166,8 @@ mod tests {
         assert_eq!(skus.iter().collect::<HashSet<_>>().len(), skus.len());
         assert!(skus.iter().all(|sku| sku.parse::<kernel::Sku>().is_ok()));
         assert!(products.iter().all(|p| categories.contains(p.category)));
-        assert!(
-            products
-                .iter()
-                .flat_map(|p| &p.variants)
-                .all(|v| v.price > 0 && v.stock > 0)
-        );
-        assert!(
-            customers()
-                .iter()
-                .all(|(_, email)| email.parse::<kernel::Email>().is_ok())
-        );
+        assert!(products.iter().flat_map(|p| &p.variants).all(|v| v.price > 0 && v.stock > 0));
+        assert!(customers().iter().all(|(_, email)| email.parse::<kernel::Email>().is_ok()));
         assert_eq!(customers().iter().collect::<HashSet<_>>().len(), 50);
     }
 }

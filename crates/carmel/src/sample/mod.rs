@@ -31,19 +31,14 @@ pub struct Filled {
 /// Fills the shop, unless there is something in it: then nothing is touched
 /// and nothing is returned.
 pub async fn fill(shop: &Shop, config: &Config) -> Result<Option<Filled>> {
-    let one = Page {
-        limit: 1,
-        after: None,
-    };
+    let one = Page { limit: 1, after: None };
     if !shop.catalog.list_categories(&one).await?.items.is_empty() {
         return Ok(None);
     }
     let categories = categories(shop).await?;
     let products = data::products();
-    let new: Vec<NewProduct> = products
-        .iter()
-        .map(|product| new_product(product, &categories, config))
-        .collect::<Result<_>>()?;
+    let new: Vec<NewProduct> =
+        products.iter().map(|product| new_product(product, &categories, config)).collect::<Result<_>>()?;
     shop.catalog.insert_many(&new).await.map_err(Error::from)?;
     let delivery: Vec<(Sku, i64)> = products
         .iter()
@@ -62,23 +57,14 @@ pub async fn fill(shop: &Shop, config: &Config) -> Result<Option<Filled>> {
     make_admin(shop, ADMIN, "Administrator", &password).await?;
     // What all of this announced is heard before the first customer comes.
     shop.settle().await?;
-    Ok(Some(Filled {
-        products: products.len(),
-        customers,
-        admin: ADMIN.to_owned(),
-        password,
-    }))
+    Ok(Some(Filled { products: products.len(), customers, admin: ADMIN.to_owned(), password }))
 }
 
 /// Makes an administrator, or makes an account one and gives it the password.
 /// Returns whether the account is new.
 pub async fn make_admin(shop: &Shop, email: &str, name: &str, password: &str) -> Result<bool> {
     let (email, name, password): (Email, Name, Password) = (parsed(email)?, parsed(name)?, parsed(password)?);
-    let (_, is_new) = shop
-        .users
-        .ensure_admin(&email, &name, &password)
-        .await
-        .map_err(Error::from)?;
+    let (_, is_new) = shop.users.ensure_admin(&email, &name, &password).await.map_err(Error::from)?;
     Ok(is_new)
 }
 
@@ -86,27 +72,15 @@ pub async fn make_admin(shop: &Shop, email: &str, name: &str, password: &str) ->
 /// for one another.
 pub fn new_password(world: &kernel::World) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789-";
-    world
-        .random::<20>()
-        .iter()
-        .map(|byte| char::from(LETTERS[usize::from(byte & 31)]))
-        .collect()
+    world.random::<20>().iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect()
 }
 
 async fn categories(shop: &Shop) -> Result<HashMap<&'static str, CategoryId>> {
     let mut ids = HashMap::new();
     for category in data::CATEGORIES {
         let parent = category.parent.and_then(|slug| ids.get(slug).copied());
-        let new = NewCategory {
-            name: parsed(category.name)?,
-            slug: Some(parsed(category.slug)?),
-            parent,
-        };
-        let made = shop
-            .catalog
-            .create_category(new, None)
-            .await
-            .map_err(Error::from)?;
+        let new = NewCategory { name: parsed(category.name)?, slug: Some(parsed(category.slug)?), parent };
+        let made = shop.catalog.create_category(new, None).await.map_err(Error::from)?;
         ids.insert(category.slug, made.value.id);
     }
     Ok(ids)
@@ -135,6 +109,5 @@ fn new_product(
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T> {
-    text.parse()
-        .map_err(|error: T::Err| Error::invalid("invalid_text", error.to_string()))
+    text.parse().map_err(|error: T::Err| Error::invalid("invalid_text", error.to_string()))
 }

@@ -29,7 +29,11 @@ async fn a_refresh_token_that_comes_again_ends_its_family(db: TestDb) {
 
     let second = refresh(&first["refresh_token"]).await.expect(200);
     assert_ne!(first["refresh_token"], second["refresh_token"]);
-    shop.front.bearer(second["access_token"].as_str().unwrap()).get(&format!("/users/{}", ann.id)).await.expect(200);
+    shop.front
+        .bearer(second["access_token"].as_str().unwrap())
+        .get(&format!("/users/{}", ann.id))
+        .await
+        .expect(200);
     let stolen = refresh(&first["refresh_token"]).await;
     let honest = refresh(&second["refresh_token"]).await;
     let never = refresh(&json!("not-a-token")).await;
@@ -45,7 +49,8 @@ async fn of_two_refreshes_at_once_one_wins(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer().await;
     let visitor = shop.front.visitor();
-    let signed_in = visitor.post("/login", json!({ "email": ann.email, "password": PASSWORD })).await.expect(200);
+    let signed_in =
+        visitor.post("/login", json!({ "email": ann.email, "password": PASSWORD })).await.expect(200);
     let body = json!({ "refresh_token": signed_in["refresh_token"] });
 
     let answers = all((0..4).map(|_| visitor.post("/token/refresh", body.clone()))).await;
@@ -53,7 +58,10 @@ async fn of_two_refreshes_at_once_one_wins(db: TestDb) {
     let won = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(won, 1, "{answers:#?}");
     for answer in answers.iter().filter(|answer| answer.status != 200) {
-        assert!(["refresh_token_raced", "refresh_token_reused", "session_ended"].contains(&answer.code()), "{answer:?}");
+        assert!(
+            ["refresh_token_raced", "refresh_token_reused", "session_ended"].contains(&answer.code()),
+            "{answer:?}"
+        );
     }
     shop.audit().await;
 }
@@ -90,11 +98,17 @@ async fn somebody_who_signs_out_cannot_refresh(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer().await;
     let visitor = shop.front.visitor();
-    let signed_in = visitor.post("/login", json!({ "email": ann.email, "password": PASSWORD })).await.expect(200);
+    let signed_in =
+        visitor.post("/login", json!({ "email": ann.email, "password": PASSWORD })).await.expect(200);
 
-    shop.front.bearer(signed_in["access_token"].as_str().unwrap()).post("/logout", json!({})).await.expect(204);
+    shop.front
+        .bearer(signed_in["access_token"].as_str().unwrap())
+        .post("/logout", json!({}))
+        .await
+        .expect(204);
 
-    let refreshed = visitor.post("/token/refresh", json!({ "refresh_token": signed_in["refresh_token"] })).await;
+    let refreshed =
+        visitor.post("/token/refresh", json!({ "refresh_token": signed_in["refresh_token"] })).await;
     assert_eq!((refreshed.status, refreshed.code()), (401, "session_ended"));
     ann.get(&format!("/users/{}", ann.id)).await.expect(200);
     shop.audit().await;
@@ -104,7 +118,8 @@ async fn a_token_that_was_tampered_with_or_is_too_old_is_refused(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer().await;
     let visitor = shop.front.visitor();
-    let signed_in = visitor.post("/login", json!({ "email": ann.email, "password": PASSWORD })).await.expect(200);
+    let signed_in =
+        visitor.post("/login", json!({ "email": ann.email, "password": PASSWORD })).await.expect(200);
     let token = signed_in["access_token"].as_str().unwrap();
     let parts: Vec<&str> = token.split('.').collect();
     let (head, rest) = parts[2].split_at(4);
@@ -143,7 +158,10 @@ async fn the_tutorials_account_cannot_sign_in_until_it_has_a_password(db: TestDb
     let twice = visitor.post("/users", json!({ "name": "Tutorial", "email": email.to_uppercase() })).await;
     assert_eq!((twice.status, twice.code()), (409, "email_taken"));
 
-    shop.admin.post(&format!("/users/{}/password", id(&user)), json!({ "password": PASSWORD })).await.expect(204);
+    shop.admin
+        .post(&format!("/users/{}/password", id(&user)), json!({ "password": PASSWORD }))
+        .await
+        .expect(204);
     let tutorial = shop.front.sign_in(&email, PASSWORD).await;
     assert_eq!(tutorial.id, id(&user));
     shop.audit().await;

@@ -151,7 +151,9 @@ async fn what_was_seen_is_not_sent_again(db: TestDb) {
     let (order, product) = (format!("/orders/{}", id(&order)), format!("/products/{}", id(&mug)));
     shop.settle().await;
 
-    for (who, path) in [(&ann, &order), (&ann, &product), (&shop.admin, &product), (&ann, &format!("/users/{}", ann.id))] {
+    for (who, path) in
+        [(&ann, &order), (&ann, &product), (&shop.admin, &product), (&ann, &format!("/users/{}", ann.id))]
+    {
         let first = who.get(path).await;
         let tag = first.header("etag").unwrap().to_owned();
         let again = who.send(reqwest::Method::GET, path, &[("if-none-match", &tag)], None).await;
@@ -169,7 +171,10 @@ async fn what_was_seen_is_not_sent_again(db: TestDb) {
     patch(&tag).await.expect(200);
     let stale = patch(&tag).await;
     assert_eq!((stale.status, stale.code()), (412, "stale"));
-    let ship = shop.admin.send(reqwest::Method::POST, &format!("{order}/ship"), &[("if-match", "\"v1\"")], Some(json!({}))).await;
+    let ship = shop
+        .admin
+        .send(reqwest::Method::POST, &format!("{order}/ship"), &[("if-match", "\"v1\"")], Some(json!({})))
+        .await;
     assert_eq!((ship.status, ship.code()), (412, "stale"));
     assert_eq!(ann.get(&order).await.expect(200)["state"], "confirmed");
     shop.audit().await;

@@ -126,7 +126,9 @@ async fn notifications_answer_alike_here_and_over_http(db: TestDb) {
     for notifications in [&here, &there] {
         jobs.push(notifications.send(mail("once", "Hello")).await.unwrap());
         refusals.push(refusal(notifications.send(mail("never", "two\nlines")).await));
-        refusals.push(refusal(notifications.send(SendMail { text: "x".repeat(300 * 1024), ..mail("long", "Hello") }).await));
+        refusals.push(refusal(
+            notifications.send(SendMail { text: "x".repeat(300 * 1024), ..mail("long", "Hello") }).await,
+        ));
     }
     shop.settle().await;
 
@@ -141,7 +143,8 @@ async fn a_service_that_is_away_is_unavailable(db: TestDb) {
     let shop = Shop::start(db).await;
     let nobody = rpc::Channel::new(World::real(), vec![format!("http://127.0.0.1:{}", testkit::free_port())]);
 
-    let (kind, code, _) = refusal(OrdersClient(nobody).order(GetOrder { id: OrderId::new(&World::real()) }).await);
+    let (kind, code, _) =
+        refusal(OrdersClient(nobody).order(GetOrder { id: OrderId::new(&World::real()) }).await);
 
     assert_eq!((kind, &*code), (Kind::Unavailable, "service_unreachable"));
     shop.audit().await;

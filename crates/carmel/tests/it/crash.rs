@@ -3,7 +3,7 @@
 //! and everything must add up.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -21,6 +21,7 @@ use db::{Db, Disk, Engine, Step, Target};
 use kernel::{BoxFuture, Error, Outside, Result, Task, Time, World};
 use serde_json::{Value, json};
 use testkit::{TestDb, client::PASSWORD, clock::Clock};
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use crate::harness::settings;
@@ -29,12 +30,19 @@ const SERVICES: [&str; 6] = ["users", "catalog", "inventory", "orders", "payment
 const OWNER: &str = "owner@example.com";
 
 /// How many steps apart the crashes are; every step with `CARMEL_TEST_FULL`.
-const STRIDE: usize = 7;
+const STRIDE: usize = 11;
 
 /// A disk that takes so many steps more and then none.
 struct Dying {
     left: AtomicI64,
     died: AtomicBool,
+    bell: Notify,
+}
+
+impl Dying {
+    fn is_dead(&self) -> bool {
+        self.died.load(Ordering::SeqCst)
+    }
 }
 
 impl Disk for Dying {
@@ -43,6 +51,7 @@ impl Disk for Dying {
             return Ok(());
         }
         self.died.store(true, Ordering::SeqCst);
+        self.bell.notify_one();
         Err(Error::unavailable("dead", "the power failed"))
     }
 
@@ -90,6 +99,7 @@ impl Outside for Seeded {
 
 /// A shop that lives until its disk dies, with all of its tasks on one runtime.
 struct Life {
+    files: PathBuf,
     clock: Clock,
     disk: Arc<Dying>,
     shop: Shop,
@@ -98,12 +108,16 @@ struct Life {
 }
 
 impl Life {
-    /// Opens a shop on these files and signs its owner in, who buys, too.
-    async fn begin(folder: &Path, seed: u64) -> Life {
+    /// Opens a shop on these files, with the token of its owner, who buys, too.
+    async fn begin(folder: &Path, token: &str, seed: u64) -> Life {
         let clock = Clock::new();
         let chance = Mutex::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let world = World::new(Seeded { world: clock.world(), chance });
-        let disk = Arc::new(Dying { left: AtomicI64::new(i64::MAX), died: AtomicBool::new(false) });
+        let disk = Arc::new(Dying {
+            left: AtomicI64::new(i64::MAX),
+            died: AtomicBool::new(false),
+            bell: Notify::new(),
+        });
         let mut databases = Vec::new();
         for service in SERVICES {
             let target = Target::Sqlite { path: folder.join(format!("{service}.db")) };
@@ -114,8 +128,7 @@ impl Life {
         config.payments.sandbox_latency_ms = 0;
         let shop = Shop::of(&config, &world, databases).await.unwrap();
         let router = shop.router().unwrap();
-        let tokens = shop.users.sign_in(&OWNER.parse().unwrap(), PASSWORD).await.map_err(Error::from).unwrap();
-        Life { clock, disk, shop, router, token: tokens.access_token }
+        Life { files: folder.to_owned(), clock, disk, shop, router, token: token.to_owned() }
     }
 
     /// Asks as over HTTP; nothing when the answer cannot be read.
@@ -137,7 +150,12 @@ impl Life {
     async fn place(&self, token: &str) -> (u16, Value) {
         let address = json!({ "name": "Ann", "line1": "1 Street", "city": "Hamburg", "postal_code": "20095", "country": "DE" });
         let lines = json!([{ "sku": "mug", "quantity": 2 }]);
-        self.ask("POST", "/orders", json!({ "lines": lines, "payment": { "token": token }, "address": address })).await
+        self.ask(
+            "POST",
+            "/orders",
+            json!({ "lines": lines, "payment": { "token": token }, "address": address }),
+        )
+        .await
     }
 
     /// Does all work, also what is due only later; fails when the disk dies.
@@ -146,14 +164,15 @@ impl Life {
             self.shop.settle().await?;
             let mut left = 0;
             for (_, db) in &self.shop.databases {
-                let pending: Result<i64> =
-                    db::read!(db, async |tx| { Ok(jobs::pending(tx).await? + bus::outbox::pending(tx).await?) });
+                let pending: Result<i64> = db::read!(db, async |tx| {
+                    Ok(jobs::pending(tx).await? + bus::outbox::pending(tx).await?)
+                });
                 left += pending?;
             }
             if left == 0 {
                 return Ok(());
             }
-            if self.disk.died.load(Ordering::SeqCst) {
+            if self.disk.is_dead() {
                 return Err(Error::unavailable("dead", "the power failed"));
             }
             // Leases of the dead, waits before the next attempt, late webhooks.
@@ -180,33 +199,41 @@ fn whenever_the_power_fails_a_refused_one_is_wholly_undone() {
 fn die_at_every_step(card: &str, end: &str) {
     let stride = if std::env::var_os("CARMEL_TEST_FULL").is_some() { 1 } else { STRIDE };
     let template = TestDb::new(Engine::Sqlite);
-    on_a_runtime(fill(&template));
+    let token = on_a_runtime(fill(&template));
     let (mut steps, mut acknowledged) = (0, 0);
     loop {
         let before = copy(&template.folder());
         let (answer, died) = on_a_runtime(async {
-            let life = Life::begin(before.path(), steps as u64 + 1).await;
+            let life = Life::begin(before.path(), &token, steps as u64 + 1).await;
             life.disk.left.store(steps as i64, Ordering::SeqCst);
             let answer = life.place(card).await;
-            let finished = life.finish().await;
-            let died = life.disk.died.load(Ordering::SeqCst);
-            assert_eq!(finished.is_err(), died, "after {steps} steps: {finished:?}");
-            (answer, died)
+            // Where the power failed nobody lives to try again.
+            tokio::select! {
+                biased;
+                () = life.disk.bell.notified() => {}
+                finished = life.finish() => assert!(finished.is_ok() || life.disk.is_dead(), "{finished:?}"),
+            }
+            (answer, life.disk.is_dead())
         });
         let files = copy(before.path());
-        on_a_runtime(come_back(files.path(), steps, (card, end), &answer));
+        on_a_runtime(async {
+            let life = Life::begin(files.path(), &token, 0xC0FFEE + steps as u64).await;
+            come_back(life, steps, (card, end), &answer).await;
+        });
         acknowledged += usize::from(answer.0 == 202);
         if !died {
             break;
         }
         steps += stride;
     }
-    assert!(steps > 100 && acknowledged > 10, "{steps} steps, {acknowledged} answers: too few to mean anything");
+    assert!(
+        steps > 100 && acknowledged > 10,
+        "{steps} steps, {acknowledged} answers: too few to mean anything"
+    );
 }
 
 /// After the crash, on what is on the files.
-async fn come_back(files: &Path, steps: usize, (card, end): (&str, &str), answer: &(u16, Value)) {
-    let life = Life::begin(files, 0xC0FFEE + steps as u64).await;
+async fn come_back(life: Life, steps: usize, (card, end): (&str, &str), answer: &(u16, Value)) {
     let at = format!("after {steps} steps");
     life.clock.forward(Duration::from_secs(31));
     life.finish().await.unwrap();
@@ -235,25 +262,33 @@ async fn check(life: &Life, orders: &[Value], end: &str, at: &str) {
     let mut sold = 0;
     for order in orders {
         assert_eq!(order["state"], end, "{at}: {order}");
-        let (status, payment) = life.ask("GET", &format!("/payments/{}", order["id"].as_str().unwrap()), Value::Null).await;
+        let (status, payment) =
+            life.ask("GET", &format!("/payments/{}", order["id"].as_str().unwrap()), Value::Null).await;
         assert_eq!(status, 200, "{at}: {payment}");
-        let kept = payment["captured"]["amount"].as_i64().unwrap() - payment["refunded"]["amount"].as_i64().unwrap();
+        let kept =
+            payment["captured"]["amount"].as_i64().unwrap() - payment["refunded"]["amount"].as_i64().unwrap();
         assert_eq!(kept, if end == "confirmed" { 2400 } else { 0 }, "{at}: {payment}");
         sold += if end == "confirmed" { 2 } else { 0 };
     }
     let stock = life.ask("GET", "/stock/mug", Value::Null).await.1;
     assert_eq!((&stock["on_hand"], &stock["held"]), (&json!(10 - sold), &json!(0)), "{at}: {stock}");
+    if end == "confirmed" {
+        let mails = std::fs::read_dir(life.files.join("mail")).map_or(0, Iterator::count);
+        assert_eq!(mails, orders.len(), "{at}: one mail for each order");
+    }
     let report = audit::audit(&life.shop).await.unwrap();
     assert!(report.breaches.is_empty(), "{at}: {:#?}", report.breaches);
 }
 
-/// A shop before anybody bought anything.
-async fn fill(template: &TestDb) {
+/// A shop before anybody bought anything; returns a token of its owner.
+async fn fill(template: &TestDb) -> String {
     let shop = Shop::open(&settings(template), &World::real()).await.unwrap();
     sample::make_admin(&shop, OWNER, "Owner", PASSWORD).await.unwrap();
     crate::harness::shelve(&shop, "mug", 1200, 10).await;
+    let tokens = shop.users.sign_in(&OWNER.parse().unwrap(), PASSWORD).await.map_err(Error::from).unwrap();
     shop.settle().await.unwrap();
     shop.close().await;
+    tokens.access_token
 }
 
 /// The files as they are at this moment, while somebody may have them open.
@@ -265,6 +300,13 @@ fn copy(from: &Path) -> tempfile::TempDir {
             if from.join(&name).exists() {
                 std::fs::copy(from.join(&name), folder.path().join(&name)).unwrap();
             }
+        }
+    }
+    if let Ok(mails) = std::fs::read_dir(from.join("mail")) {
+        std::fs::create_dir(folder.path().join("mail")).unwrap();
+        for mail in mails {
+            let mail = mail.unwrap();
+            std::fs::copy(mail.path(), folder.path().join("mail").join(mail.file_name())).unwrap();
         }
     }
     folder

@@ -97,9 +97,15 @@ impl Shop {
     /// purpose: hashing well is slow, and tested elsewhere.
     pub async fn crowd(&self, count: usize) -> Vec<Person> {
         let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-        let hash = cheap.hash_password_with_salt(PASSWORD.as_bytes(), b"no salt at all..").unwrap().to_string();
+        let hash =
+            cheap.hash_password_with_salt(PASSWORD.as_bytes(), b"no salt at all..").unwrap().to_string();
         let people: Vec<(users::Name, kernel::Email)> = (0..count)
-            .map(|at| (format!("Buyer {at}").parse().unwrap(), format!("{}@example.com", fresh("buyer")).parse().unwrap()))
+            .map(|at| {
+                (
+                    format!("Buyer {at}").parse().unwrap(),
+                    format!("{}@example.com", fresh("buyer")).parse().unwrap(),
+                )
+            })
             .collect();
         self.inside.users.insert_many(&people, Some(&hash)).await.unwrap();
         let mut crowd = Vec::new();

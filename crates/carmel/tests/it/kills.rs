@@ -27,8 +27,13 @@ struct Way {
     end: &'static str,
 }
 
-const SOLD: Way = Way { card: "tok_success", steps: &["hold", "screen", "authorise", "commit", "capture"], end: "confirmed" };
-const UNDONE: Way = Way { card: "tok_capture_refused", steps: &["restock", "void", "release"], end: "cancelled" };
+const SOLD: Way = Way {
+    card: "tok_success",
+    steps: &["hold", "screen", "authorise", "commit", "capture"],
+    end: "confirmed",
+};
+const UNDONE: Way =
+    Way { card: "tok_capture_refused", steps: &["restock", "void", "release"], end: "cancelled" };
 const PAID_BACK: Way = Way { card: "tok_success", steps: &["refund", "restock"], end: "refunded" };
 const POINTS: [&str; 3] = ["begun", "answered", "recorded"];
 
@@ -86,7 +91,10 @@ async fn die_and_come_back(template: &Template, way: &Way, point: String) {
         let path = format!("/orders/{}/refund", id(&order));
         drop(owner.try_send(reqwest::Method::POST, &path, &[], Some(json!({}))).await);
     }
-    wait_until(Duration::from_secs(30), &point, async || ann.try_send(reqwest::Method::GET, "/livez", &[], None).await.is_err()).await;
+    wait_until(Duration::from_secs(30), &point, async || {
+        ann.try_send(reqwest::Method::GET, "/livez", &[], None).await.is_err()
+    })
+    .await;
     shop.set("CARMEL_TEST_KILL_AT", "nowhere");
     shop.restart().await;
 

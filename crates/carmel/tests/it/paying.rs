@@ -51,7 +51,8 @@ async fn money_that_was_taken_without_an_answer_is_taken_once(db: TestDb) {
     shop.settle().await; // with the webhook, which comes half a minute late
     let payment = shop.payment(&order).await;
     assert_eq!((&payment["state"], &payment["captured"]["amount"]), (&json!("captured"), &json!(1200)));
-    let kinds: Vec<_> = payment["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["kind"]).collect();
+    let kinds: Vec<_> =
+        payment["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["kind"]).collect();
     assert_eq!(kinds, ["authorise", "capture"], "it was asked after by its key, not asked for again");
     let sandbox = Sandbox::new(shop.inside.database("payments"), Default::default());
     let charges = sandbox.charges_of(id(&order).parse().unwrap()).await.unwrap();
@@ -64,7 +65,9 @@ async fn every_other_mood_of_a_card_ends_well(db: TestDb) {
     shop.stock("mug", 1200, 50).await;
     let ann = shop.customer().await;
 
-    for token in ["tok_slow", "tok_webhook_early", "tok_webhook_late", "tok_webhook_twice", "tok_success_4711"] {
+    for token in
+        ["tok_slow", "tok_webhook_early", "tok_webhook_late", "tok_webhook_twice", "tok_success_4711"]
+    {
         let order = ann.place(&Basket::of(&[("mug", 1)]).paid_with(token).waiting(25)).await.expect(200);
         assert_eq!((token, &order["state"]), (token, &json!("confirmed")));
         shop.settle().await;
@@ -129,7 +132,10 @@ async fn an_order_that_is_approved_goes_on(db: TestDb) {
     staff.post(&format!("/orders/{}/review", id(&dear)), json!({ "decision": "approve" })).await.expect(202);
 
     let order = ann.until(id(&dear), &["confirmed", "cancelled"]).await;
-    assert_eq!(states(&order), ["placed", "held", "in_review", "held", "authorised", "committed", "confirmed"]);
+    assert_eq!(
+        states(&order),
+        ["placed", "held", "in_review", "held", "authorised", "committed", "confirmed"]
+    );
     assert_eq!((shop.kept(&order).await, shop.stock_of("mug").await), (2400, 2));
     shop.audit().await;
 }
@@ -144,7 +150,10 @@ async fn a_hold_that_expired_in_review_is_held_again(db: TestDb) {
     shop.clock.forward(Duration::from_secs(6 * 60));
     shop.inside.inventory.give_back_expired().await.unwrap();
     assert_eq!(shop.stock_of("mug").await, 2, "the hold gave itself back");
-    shop.admin.post(&format!("/orders/{}/review", id(&order)), json!({ "decision": "approve" })).await.expect(202);
+    shop.admin
+        .post(&format!("/orders/{}/review", id(&order)), json!({ "decision": "approve" }))
+        .await
+        .expect(202);
 
     let order = ann.until(id(&order), &["confirmed", "cancelled"]).await;
     assert_eq!(order["state"], "confirmed");
@@ -161,7 +170,10 @@ async fn an_approval_after_somebody_else_bought_it_is_out_of_stock(db: TestDb) {
     shop.clock.forward(Duration::from_secs(6 * 60));
     let of_bob = bob.order(&[("mug", 1)]).await;
     assert_eq!(of_bob["state"], "confirmed", "what is held too long is in nobody's way");
-    shop.admin.post(&format!("/orders/{}/review", id(&order)), json!({ "decision": "approve" })).await.expect(202);
+    shop.admin
+        .post(&format!("/orders/{}/review", id(&order)), json!({ "decision": "approve" }))
+        .await
+        .expect(202);
 
     let order = ann.until(id(&order), &["confirmed", "cancelled"]).await;
     assert_eq!((&order["state"], &order["reason"]), (&json!("cancelled"), &json!("out_of_stock")));

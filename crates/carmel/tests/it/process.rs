@@ -64,7 +64,8 @@ async fn a_shop_is_filled_once_and_opens_again_quickly(db: TestDb) {
     let mut shop = Carmel::start_with(PROGRAM, &["serve", "--sample"], &lent(&settings)).await;
     let front = client::Shop::at(shop.url());
     let log = shop.log();
-    let line = log.lines().find(|line| line.starts_with("administrator: ")).unwrap_or_else(|| panic!("{log}"));
+    let line =
+        log.lines().find(|line| line.starts_with("administrator: ")).unwrap_or_else(|| panic!("{log}"));
     let password = line.split(" with the password ").nth(1).unwrap().split_whitespace().next().unwrap();
 
     let owner = front.sign_in("admin@example.com", password).await;
@@ -89,7 +90,9 @@ async fn a_shop_is_filled_once_and_opens_again_quickly(db: TestDb) {
     assert_eq!(shop.log().matches("administrator: ").count(), 1, "nothing was filled the second time");
     let (audited, found) = shop.run(&["audit", "--json"]).await;
     assert!(audited.success(), "{found}");
-    let json = found.find('{').map(|at| serde_json::Deserializer::from_str(&found[at..]).into_iter::<serde_json::Value>().next());
+    let json = found
+        .find('{')
+        .map(|at| serde_json::Deserializer::from_str(&found[at..]).into_iter::<serde_json::Value>().next());
     assert!(json.is_some_and(|json| json.unwrap().unwrap()["breaches"] == json!([])), "{found}");
 }
 

@@ -25,7 +25,10 @@ async fn an_order_is_shipped_delivered_and_paid_back(db: TestDb) {
     assert_eq!((early.status, early.code()), (409, "order_not_shipped"));
     let parcel = json!({ "carrier": "DHL", "tracking": "00340434" });
     let shipped = staff.post(&of("ship"), parcel).await.expect(200);
-    assert_eq!((&shipped["state"], &shipped["shipment"]["tracking"]), (&json!("shipped"), &json!("00340434")));
+    assert_eq!(
+        (&shipped["state"], &shipped["shipment"]["tracking"]),
+        (&json!("shipped"), &json!("00340434"))
+    );
     staff.post(&of("deliver"), json!({})).await.expect(200);
     staff.post(&of("refund"), json!({})).await.expect(202);
 
@@ -95,7 +98,11 @@ async fn a_mail_of_staff_is_sent_by_a_job_that_can_be_watched(db: TestDb) {
         .filter(|mail| mail.contains("bob@example.com"))
         .collect();
     assert_eq!(mails.len(), 1, "one key, one mail");
-    assert!(mails[0].contains("Subject: Your parcel") && mails[0].contains("It is on its way."), "{}", mails[0]);
+    assert!(
+        mails[0].contains("Subject: Your parcel") && mails[0].contains("It is on its way."),
+        "{}",
+        mails[0]
+    );
     shop.audit().await;
 }
 
@@ -137,7 +144,8 @@ async fn only_staff_do_what_staff_does(db: TestDb) {
     let mug = shop.stock("mug", 1200, 5).await;
     let ann = shop.customer().await;
     let order = ann.order(&[("mug", 1)]).await;
-    let (product, variant) = (format!("/products/{}", id(&mug)), format!("/variants/{}", id(&mug["variants"][0])));
+    let (product, variant) =
+        (format!("/products/{}", id(&mug)), format!("/variants/{}", id(&mug["variants"][0])));
     let of = |what: &str| format!("/orders/{}/{what}", id(&order));
     let asks = [
         ("POST", "/products".to_owned(), json!({ "name": "Mine" })),

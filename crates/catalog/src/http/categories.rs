@@ -108,7 +108,7 @@ fn given<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Option<C
 }
 
 /// Changes a category, or moves it with everything below it. For staff.
-#[utoipa::path(patch, path = "/categories/{id}", tag = "catalog", security(("bearer" = [])), params(("id" = CategoryId, Path)),
+#[utoipa::path(patch, path = "/categories/{id}", tag = "catalog", security(("bearer" = [])), params(("id" = inline(CategoryId), Path)),
     request_body = ChangeCategoryBody, responses(
         (status = 200, body = CategoryReply, headers(("etag", description = "its version"))),
         (status = 400, description = "`nothing_to_change`, `no_such_parent`"),

@@ -245,7 +245,7 @@ pub struct ChangeProductBody {
 }
 
 /// Changes a product. For staff.
-#[utoipa::path(patch, path = "/products/{id}", tag = "catalog", security(("bearer" = [])), params(("id" = ProductId, Path)),
+#[utoipa::path(patch, path = "/products/{id}", tag = "catalog", security(("bearer" = [])), params(("id" = inline(ProductId), Path)),
     request_body = ChangeProductBody, responses(
         (status = 200, body = ProductReply, headers(("etag", description = "its version"))),
         (status = 400, description = "`nothing_to_change`, `no_such_category`, `too_many_categories`"),

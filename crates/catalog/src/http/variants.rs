@@ -73,7 +73,7 @@ impl From<NewVariantBody> for NewVariant {
 }
 
 /// Adds a variant to a product. For staff.
-#[utoipa::path(post, path = "/products/{id}/variants", tag = "catalog", security(("bearer" = [])), params(("id" = ProductId, Path)),
+#[utoipa::path(post, path = "/products/{id}/variants", tag = "catalog", security(("bearer" = [])), params(("id" = inline(ProductId), Path)),
     request_body = NewVariantBody, responses(
         (status = 201, body = VariantReply, headers(("etag", description = "its version"))),
         (status = 400, description = "`no_price`, `too_many_variants`"),
@@ -105,7 +105,7 @@ pub struct ChangeVariantBody {
 }
 
 /// Changes a variant; what it cost before stays in its history. For staff.
-#[utoipa::path(patch, path = "/variants/{id}", tag = "catalog", security(("bearer" = [])), params(("id" = VariantId, Path)),
+#[utoipa::path(patch, path = "/variants/{id}", tag = "catalog", security(("bearer" = [])), params(("id" = inline(VariantId), Path)),
     request_body = ChangeVariantBody, responses(
         (status = 200, body = VariantReply, headers(("etag", description = "its version"))),
         (status = 400, description = "`nothing_to_change`, `no_price`"),
@@ -146,7 +146,7 @@ impl From<PriceEntry> for PriceReply {
 }
 
 /// Lists what a variant cost, the newest first. For staff.
-#[utoipa::path(get, path = "/variants/{id}/prices", tag = "catalog", security(("bearer" = [])), params(("id" = VariantId, Path), Page), responses(
+#[utoipa::path(get, path = "/variants/{id}/prices", tag = "catalog", security(("bearer" = [])), params(("id" = inline(VariantId), Path), Page), responses(
     (status = 200, body = List<PriceReply>),
     (status = 404, description = "`no_such_variant`"), Problems))]
 pub async fn price_history(

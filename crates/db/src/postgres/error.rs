@@ -22,40 +22,42 @@ pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
         if is_lost(&cause) {
             return Failure::again(away(cause));
         }
-        return Failure::last(Error::internal(format!("{} (in {sql})", chain(&cause))));
+        return Failure::last(Error::internal(format!("{} (in {sql})", said(&cause))));
     };
     let slow = |message: &str| Error::new(Kind::TimedOut, "database_timed_out", message);
     match code.code() {
         "40001" | "40P01" => {
             let error = Error::unavailable("database_contended", "others changed the same at the same time");
-            Failure::again(error.because(cause))
+            Failure::again(error.because(said(&cause)))
         }
         _ if is_stale(&cause) => Failure::again(away(cause)),
         "57P01" | "57P02" | "57P03" => Failure::again(away(cause)),
-        "25P03" => Failure::last(too_slow().because(cause)),
-        "55P03" => Failure::last(slow("somebody else held what this needs for too long").because(cause)),
-        "57014" => Failure::last(slow("a statement took too long").because(cause)),
+        "25P03" => Failure::last(too_slow().because(said(&cause))),
+        "55P03" => {
+            Failure::last(slow("somebody else held what this needs for too long").because(said(&cause)))
+        }
+        "57014" => Failure::last(slow("a statement took too long").because(said(&cause))),
         "53100" => {
             let error = Error::unavailable("storage_full", "there is no room left to store this");
-            Failure::last(error.because(cause))
+            Failure::last(error.because(said(&cause)))
         }
-        "58030" => {
-            Failure::last(Error::unavailable("storage_failed", "the storage does not work").because(cause))
-        }
+        "58030" => Failure::last(
+            Error::unavailable("storage_failed", "the storage does not work").because(said(&cause)),
+        ),
         code if code.starts_with("53") => Failure::last(away(cause)),
         code if code.starts_with("08") => Failure::again(away(cause)),
         code if code.starts_with("23") => {
             let error = Error::conflict("constraint_violated", "a rule of the database forbids this");
-            Failure::last(error.because(cause))
+            Failure::last(error.because(said(&cause)))
         }
-        _ => Failure::last(Error::internal(format!("{} (in {sql})", chain(&cause)))),
+        _ => Failure::last(Error::internal(format!("{} (in {sql})", said(&cause)))),
     }
 }
 
 /// A commit failed: whether it was kept is only known when PostgreSQL says so.
 pub(super) fn commit(cause: tokio_postgres::Error) -> Failure {
-    let said = cause.code().is_some_and(|code| !["57", "08"].contains(&&code.code()[..2]));
-    if said { statement(cause, "COMMIT") } else { commit_unknown(Error::internal(cause)) }
+    let refused = cause.code().is_some_and(|code| !["57", "08"].contains(&&code.code()[..2]));
+    if refused { statement(cause, "COMMIT") } else { commit_unknown(Error::internal(said(&cause))) }
 }
 
 /// Whether a prepared statement is of no use any more: a migration has changed
@@ -75,10 +77,13 @@ fn is_lost(cause: &tokio_postgres::Error) -> bool {
 }
 
 fn away(cause: tokio_postgres::Error) -> Error {
-    Error::unavailable("database_unavailable", "the database does not answer").because(cause)
+    Error::unavailable("database_unavailable", "the database does not answer").because(said(&cause))
 }
 
-fn chain(cause: &tokio_postgres::Error) -> String {
+/// What the log may tell of it: the code and the message. Never the detail, the
+/// hint or the place, which quote values (`Key (email)=(…)`, `Failing row
+/// contains (…)`); so the driver's own error is kept nowhere.
+pub(super) fn said(cause: &tokio_postgres::Error) -> String {
     match cause.as_db_error() {
         Some(error) => format!("{} {}", error.code().code(), error.message()),
         None => match std::error::Error::source(cause) {

@@ -89,7 +89,7 @@ impl Door {
             self.world.spawn(async move {
                 if let Err(cause) = wire.await {
                     // Whoever uses it learns of it; with nobody using it, it is no fault.
-                    tracing::debug!(%cause, "a connection to PostgreSQL ended");
+                    tracing::debug!(cause = error::said(&cause), "a connection to PostgreSQL ended");
                 }
             });
             let settings = format!(

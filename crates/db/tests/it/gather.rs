@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 type Seen = Arc<Mutex<Vec<Vec<i64>>>>;
 
 /// Doubles what it is asked, one batch per permit; 13 is refused with all who
-/// came with it, 7 is refused alone, 99 panics.
+/// came with it, 7 is refused alone, 99 panics, and with 503 what is asked is away.
 fn doubling(most: usize) -> (Gather<i64, i64>, Arc<Semaphore>, Seen) {
     let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
     let (open, log) = (gate.clone(), seen.clone());
@@ -23,6 +23,9 @@ fn doubling(most: usize) -> (Gather<i64, i64>, Arc<Semaphore>, Seen) {
             assert!(!keys.contains(&99), "a fault in the batch");
             if keys.contains(&13) {
                 return Err(Error::conflict("unlucky", "13 is refused"));
+            }
+            if keys.contains(&503) {
+                return Err(Error::unavailable("away", "nobody answers"));
             }
             let answer = |n| {
                 if n == 7 { Err(Error::not_found("none", "no 7")) } else { Ok(n * 2) }
@@ -77,6 +80,17 @@ async fn a_refused_batch_is_split_until_the_one_at_fault_is_alone() {
         answers.iter().map(|a| a.as_ref().map_or_else(|e| e.code.to_string(), i64::to_string)).collect();
     assert_eq!(codes, ["22", "24", "unlucky", "28"]);
     assert_eq!(*seen.lock().unwrap(), [vec![11, 12, 13, 14], vec![11, 12], vec![13, 14], vec![13], vec![14]]);
+}
+
+#[tokio::test]
+async fn a_batch_is_not_split_while_what_it_asks_is_away() {
+    let (gather, gate, seen) = doubling(10);
+    gate.add_permits(20);
+
+    let answers = join_all([1, 2, 503, 4].map(|n| gather.call(n))).await;
+
+    assert!(answers.into_iter().all(|answer| answer.unwrap_err().code == "away"));
+    assert_eq!(*seen.lock().unwrap(), [[1, 2, 503, 4]]);
 }
 
 #[tokio::test]

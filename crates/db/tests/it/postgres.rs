@@ -57,6 +57,26 @@ async fn sessions_are_set_up() {
 }
 
 #[tokio::test]
+async fn what_a_row_holds_stays_out_of_the_log() {
+    let test = postgres().await;
+    aside(&test, "CREATE TABLE people (email TEXT PRIMARY KEY, age BIGINT NOT NULL)").await;
+    let save = async |email: &'static str, age: Option<i64>| {
+        let saved: Result<u64> = db::write!(test.db, async |tx| {
+            query("INSERT INTO people (email, age) VALUES ($1, $2)").bind(email).bind(age).execute(tx).await
+        });
+        saved
+    };
+    save("ada@example.org", Some(36)).await.unwrap();
+
+    for (email, age, state) in [("ada@example.org", Some(37), "23505"), ("bob@example.org", None, "23502")] {
+        let error = save(email, age).await.unwrap_err();
+        assert_eq!(error.code, "constraint_violated");
+        let told = format!("{} {error:?}", error.chain());
+        assert!(told.contains(state) && !told.contains("@example.org"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_serialisation_failure_runs_the_body_again() {
     let test = postgres().await;
     aside(&test, ONCE).await;

@@ -5,7 +5,7 @@ mod browser;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::routing::get;
 use gateway::{Front, Settings};
 use kernel::World;
 use testkit::TestDb;
@@ -82,7 +82,7 @@ impl Shop {
             cors_origins: vec!["https://shop.example.com".into()],
             ..Settings::default()
         };
-        let routes: Router = gateway::edge(routes, front, &settings, &world).unwrap();
+        let (routes, _) = gateway::edge(routes, front, &settings, &world).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let browser = Browser { address: listener.local_addr().unwrap() };
         let stop = CancellationToken::new();

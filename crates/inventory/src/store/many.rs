@@ -7,7 +7,7 @@ use contracts::inventory::Line;
 use db::{Tx, query_for};
 use kernel::{Error, OrderId, Result, Sku, Time, Value};
 
-use crate::model::{HoldState, MAIN, Stock};
+use crate::model::{HoldState, MAIN, Movement, Reason, Stock};
 
 /// Locks the rows of these orders, in their order, and makes those that are
 /// missing; returns the orders that are new.
@@ -87,15 +87,109 @@ pub async fn take_all(tx: &mut Tx, taken: &BTreeMap<Sku, i64>) -> Result<Vec<Sto
     .bind(MAIN)
     .fetch_all(tx)
     .await?;
-    if stocks.len() == taken.len() {
+    all_of(stocks, taken.len())
+}
+
+/// All of the rows that were locked, or the fault that one had less than was seen.
+fn all_of(stocks: Vec<Stock>, locked: usize) -> Result<Vec<Stock>> {
+    if stocks.len() == locked {
         return Ok(stocks);
     }
-    let message = format!(
-        "of {} locked rows of stock {} had less than was seen",
-        taken.len(),
-        taken.len() - stocks.len()
-    );
+    let message =
+        format!("of {locked} locked rows of stock {} had less than was seen", locked - stocks.len());
     Err(Error::internal(message))
+}
+
+/// Locks the rows of these orders, in their order, and moves those that are
+/// open to sold; returns which.
+pub async fn sell_all(tx: &mut Tx, orders: &BTreeSet<OrderId>) -> Result<BTreeSet<OrderId>> {
+    let rows: Vec<(OrderId,)> = query_for(
+        "UPDATE holds SET state = $3, turns = turns + 1
+         WHERE order_id IN (SELECT unhex(value) FROM json_each($1)) AND state = $2 AND undone = FALSE
+         RETURNING order_id",
+        "UPDATE holds SET state = $3, turns = turns + 1
+         WHERE order_id IN (SELECT order_id FROM holds WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE)
+           AND state = $2 AND undone = FALSE
+         RETURNING order_id",
+    )
+    .bind(ids(orders))
+    .bind(HoldState::Open)
+    .bind(HoldState::Sold)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|(order,)| order).collect())
+}
+
+/// What these orders hold or held: whose, of what, how many.
+pub async fn lines_of(tx: &mut Tx, orders: &BTreeSet<OrderId>) -> Result<Vec<(OrderId, Sku, i64)>> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    query_for(
+        "SELECT order_id, sku, quantity FROM hold_lines
+         WHERE order_id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY sku, order_id",
+        "SELECT order_id, sku, quantity FROM hold_lines
+         WHERE order_id = ANY($1::uuid[]) ORDER BY sku, order_id",
+    )
+    .bind(ids(orders))
+    .fetch_all(tx)
+    .await
+}
+
+/// Sells what these orders hold of each SKU, whose rows are locked; each sale
+/// counts as one change.
+pub async fn sell_all_held(tx: &mut Tx, by_sku: &BTreeMap<Sku, Vec<(OrderId, i64)>>) -> Result<Vec<Stock>> {
+    if by_sku.is_empty() {
+        return Ok(Vec::new());
+    }
+    let quantity = |sales: &Vec<(OrderId, i64)>| sales.iter().map(|(_, quantity)| quantity).sum();
+    let stocks: Vec<Stock> = query_for(
+        "UPDATE stock SET on_hand = stock.on_hand - sold.quantity, held = stock.held - sold.quantity,
+                          version = stock.version + sold.times
+         FROM (SELECT value AS sku, json_extract($2, '$[' || key || ']') AS quantity,
+                      json_extract($3, '$[' || key || ']') AS times FROM json_each($1)) AS sold
+         WHERE stock.sku = sold.sku AND stock.location = $4
+         RETURNING sku, on_hand, held, version",
+        "UPDATE stock SET on_hand = stock.on_hand - sold.quantity, held = stock.held - sold.quantity,
+                          version = stock.version + sold.times
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS sold (sku, quantity, times)
+         WHERE stock.sku = sold.sku AND stock.location = $4
+         RETURNING stock.sku AS sku, on_hand, held, version",
+    )
+    .bind(texts(by_sku.keys()))
+    .bind(Value::Ints(by_sku.values().map(quantity).collect()))
+    .bind(Value::Ints(by_sku.values().map(|sales| sales.len() as i64).collect()))
+    .bind(MAIN)
+    .fetch_all(tx)
+    .await?;
+    all_of(stocks, by_sku.len())
+}
+
+/// Writes the movements of sales down, beside the change of `stock` that they are about.
+pub async fn insert_sales(tx: &mut Tx, sales: &[(OrderId, Movement)], now: Time) -> Result<()> {
+    if sales.is_empty() {
+        return Ok(());
+    }
+    query_for(
+        "INSERT INTO movements (sku, location, version, quantity, reason, note, order_id, moved_at)
+         SELECT json_extract($2, '$[' || key || ']'), $5, json_extract($3, '$[' || key || ']'),
+                json_extract($4, '$[' || key || ']'), $6, '', unhex(value), $7
+         FROM json_each($1)",
+        "INSERT INTO movements (sku, location, version, quantity, reason, note, order_id, moved_at)
+         SELECT sku, $5, version, quantity, $6, '', order_id, $7
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[])
+             AS sold (order_id, sku, version, quantity)",
+    )
+    .bind(ids(sales.iter().map(|(order, _)| order)))
+    .bind(texts(sales.iter().map(|(_, movement)| &movement.sku)))
+    .bind(Value::Ints(sales.iter().map(|(_, movement)| movement.version).collect()))
+    .bind(Value::Ints(sales.iter().map(|(_, movement)| movement.quantity).collect()))
+    .bind(MAIN)
+    .bind(Reason::Sold)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Writes down what orders hold.

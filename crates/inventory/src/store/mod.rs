@@ -9,7 +9,9 @@ use kernel::{OrderId, Result, Sku, Time, Value};
 
 use crate::model::{HoldState, MAIN, Movement, Reservation, Stock};
 
-pub use many::{claim_new, insert_lines, lock_stock, take_all, unclaim};
+pub use many::{
+    claim_new, insert_lines, insert_sales, lines_of, lock_stock, sell_all, sell_all_held, take_all, unclaim,
+};
 
 /// The tables of this service alone.
 pub const MIGRATIONS: &[Migration] = &[Migration {
@@ -92,6 +94,21 @@ pub async fn lock(tx: &mut Tx, order: OrderId) -> Result<Option<Reservation>> {
     .bind(order)
     .fetch_optional(tx)
     .await
+}
+
+/// Locks the row of an order and moves it from open to sold. Returns whether
+/// it was there to be moved.
+pub async fn sell(tx: &mut Tx, order: OrderId) -> Result<bool> {
+    let sold = query(
+        "UPDATE holds SET state = $3, turns = turns + 1
+         WHERE order_id = $1 AND state = $2 AND undone = FALSE",
+    )
+    .bind(order)
+    .bind(HoldState::Open)
+    .bind(HoldState::Sold)
+    .execute(tx)
+    .await?;
+    Ok(sold == 1)
 }
 
 /// Moves a hold from one state to the next. Returns whether it was there to be moved.
@@ -307,6 +324,27 @@ pub async fn expire(tx: &mut Tx, now: Time, limit: i64) -> Result<Vec<OrderId>> 
     .fetch_all(tx)
     .await?;
     Ok(rows.into_iter().map(|(order,)| order).collect())
+}
+
+/// What became of the stock of the orders behind this one, in their order.
+pub async fn states_after(tx: &mut Tx, after: OrderId, limit: i64) -> Result<Vec<(OrderId, HoldState)>> {
+    query("SELECT order_id, state FROM holds WHERE order_id > $1 ORDER BY order_id LIMIT $2")
+        .bind(after)
+        .bind(limit)
+        .fetch_all(tx)
+        .await
+}
+
+/// The lines of the orders in a range, in the order of the orders.
+pub async fn lines_between(tx: &mut Tx, after: OrderId, until: OrderId) -> Result<Vec<(OrderId, Sku, u32)>> {
+    query(
+        "SELECT order_id, sku, quantity FROM hold_lines
+         WHERE order_id > $1 AND order_id <= $2 ORDER BY order_id, sku LIMIT 50000",
+    )
+    .bind(after)
+    .bind(until)
+    .fetch_all(tx)
+    .await
 }
 
 /// What a SKU's movements add up to.

@@ -1,10 +1,14 @@
 //! The audit finds what is wrong, and says of what.
 
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use inventory::HoldState;
 use testkit::{TestDb, both_databases};
 
 use crate::shop::{Shop, Way};
 
-both_databases!(books_that_were_tampered_with_are_found);
+both_databases!(books_that_were_tampered_with_are_found, every_order_is_told_of_once_page_by_page);
 
 async fn books_that_were_tampered_with_are_found(db: TestDb) {
     let shop = Shop::start(&db, Way::Here).await;
@@ -34,4 +38,35 @@ async fn books_that_were_tampered_with_are_found(db: TestDb) {
             format!("{sold} asked for 1 of mug, but its movements add up to -2"),
         ]
     );
+}
+
+async fn every_order_is_told_of_once_page_by_page(db: TestDb) {
+    let shop = Shop::start(&db, Way::Here).await;
+    shop.stock("cup", 5000).await;
+    shop.stock("mug", 5000).await;
+    let orders: Vec<_> = (0..510).map(|_| shop.order()).collect();
+    join_all(orders.iter().map(|order| shop.hold(*order, &[("mug", 2), ("cup", 1)]))).await;
+    let (sold, released, never) = (orders[0], orders[509], shop.order());
+    shop.commit(sold).await.unwrap();
+    shop.release(released).await.unwrap();
+    shop.release(never).await.unwrap();
+
+    let first = inventory::facts(&shop.db, None).await.unwrap();
+    let second = inventory::facts(&shop.db, Some(first[499].order)).await.unwrap();
+
+    assert_eq!((first.len(), second.len()), (500, 11));
+    assert!(inventory::facts(&shop.db, Some(second[10].order)).await.unwrap().is_empty());
+    let told: HashMap<_, _> = first.into_iter().chain(second).map(|fact| (fact.order, fact)).collect();
+    assert_eq!(told.len(), 511);
+    for (order, state) in [
+        (sold, HoldState::Sold),
+        (orders[1], HoldState::Open),
+        (released, HoldState::Released),
+        (never, HoldState::Nothing),
+    ] {
+        let lines: Vec<_> =
+            told[&order].lines.iter().map(|line| (line.sku.to_string(), line.quantity)).collect();
+        let wanted = if order == never { vec![] } else { vec![("cup".into(), 1), ("mug".into(), 2)] };
+        assert_eq!((told[&order].state, lines), (state, wanted));
+    }
 }

@@ -10,6 +10,7 @@ both_databases!(
     stock_is_held_sold_and_put_back,
     all_lines_are_held_or_none,
     each_step_done_twice_is_done_once,
+    a_sale_whose_answer_was_lost_is_undone_by_a_release,
     what_arrives_after_its_undo_is_refused,
     a_step_that_stops_half_way_leaves_nothing,
     wrong_asks_are_refused_alike,
@@ -76,6 +77,29 @@ async fn each_step_done_twice_is_done_once(db: TestDb) {
         }
 
         assert_eq!(shop.level("mug").await, (5, 0));
+        shop.audit().await;
+    }
+}
+
+async fn a_sale_whose_answer_was_lost_is_undone_by_a_release(db: TestDb) {
+    for way in WAYS {
+        let shop = Shop::start(&db, way).await;
+        shop.stock("cup", 5).await;
+        shop.stock("mug", 5).await;
+        let order = shop.order();
+        shop.hold(order, &[("cup", 1), ("mug", 2)]).await.unwrap();
+        shop.commit(order).await.unwrap();
+
+        shop.release(order).await.unwrap();
+        shop.release(order).await.unwrap();
+        shop.restock(order).await.unwrap();
+
+        assert_eq!((shop.level("cup").await, shop.level("mug").await), ((5, 0), (5, 0)));
+        assert_eq!(code(shop.commit(order).await), "order_undone");
+        let page = web::Page::default();
+        let moved = shop.inventory.movements(&"mug".parse().unwrap(), &page).await.unwrap().items;
+        assert_eq!((moved[0].quantity, moved[0].reason), (2, inventory::Reason::Restocked));
+        assert_eq!(moved.len(), 3, "received, sold and put back once");
         shop.audit().await;
     }
 }

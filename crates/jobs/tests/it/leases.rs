@@ -45,11 +45,7 @@ impl Worker<Note> for Frozen {
         self.gate.open.notified().await;
         let saved: Result<()> = db::write!(self.db, async |tx| {
             save_effect(tx, &note.label).await?;
-            if self.fence_only {
-                run.fence(tx).await
-            } else {
-                run.finish(tx).await
-            }
+            if self.fence_only { run.fence(tx).await } else { run.finish(tx).await }
         });
         self.runs.lock().await.push((run.attempt, saved.clone()));
         Ok(saved?)
@@ -72,19 +68,11 @@ async fn a_lost_job_is_taken_over_and_the_first_one_is_refused(test: TestDb) {
     for fence_only in [true, false] {
         let gate = Arc::new(Gate::default());
         let db = test.other_process().await;
-        let frozen = Arc::new(Frozen {
-            runs: Mutex::default(),
-            gate: gate.clone(),
-            db,
-            fence_only,
-        });
+        let frozen = Arc::new(Frozen { runs: Mutex::default(), gate: gate.clone(), db, fence_only });
         let id = test.add(&Note::new("once")).await;
         let first = Runner::new("test", frozen.db.clone()).worker::<Note>(frozen.clone());
         let first = tokio::spawn(async move { first.run_due().await });
-        test.until("the first runs", async || {
-            gate.arrived.load(Ordering::SeqCst) == 1
-        })
-        .await;
+        test.until("the first runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
         end_the_lease(&test, id).await;
 
         let notes = Notes::new(&test.db);
@@ -94,16 +82,9 @@ async fn a_lost_job_is_taken_over_and_the_first_one_is_refused(test: TestDb) {
         assert_eq!(first.await.unwrap(), Ok(1));
 
         let runs = frozen.runs.lock().await;
-        assert!(
-            matches!(&runs[..], [(1, Err(error))] if error.code == "lease_lost"),
-            "{runs:?}"
-        );
+        assert!(matches!(&runs[..], [(1, Err(error))] if error.code == "lease_lost"), "{runs:?}");
         let job = test.job(id).await;
-        assert_eq!(
-            (job.state, job.attempt),
-            (State::Done, 2),
-            "the first one's failure counts for nothing"
-        );
+        assert_eq!((job.state, job.attempt), (State::Done, 2), "the first one's failure counts for nothing");
     }
     assert_eq!(test.effects().await, ["once", "once"], "one of each round");
 }
@@ -114,14 +95,10 @@ async fn a_worker_that_hears_of_its_lost_lease_is_dropped(test: TestDb) {
     let stop = CancellationToken::new();
     let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
     let id = test.add(&Note::new("once")).await;
-    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1)
-        .await;
+    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
     end_the_lease(&test, id).await;
     let others = Notes::new(&test.db);
-    assert_eq!(
-        runner(&test.other_process().await, &others).run_due().await,
-        Ok(1)
-    );
+    assert_eq!(runner(&test.other_process().await, &others).run_due().await, Ok(1));
 
     stop.cancel();
     test.clock.forward(Duration::from_secs(8)); // its next renewal
@@ -142,11 +119,7 @@ async fn a_job_stopped_half_way_is_done_by_the_next(test: TestDb) {
     assert_eq!(test.state(id).await, State::Running);
 
     let notes = Notes::new(&test.db);
-    assert_eq!(
-        runner(&test.db, &notes).run_due().await,
-        Ok(0),
-        "its lease still holds"
-    );
+    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(0), "its lease still holds");
     test.clock.forward(PAST_THE_LEASE);
     assert_eq!(runner(&test.db, &notes).run_due().await, Ok(1));
 
@@ -181,14 +154,10 @@ async fn a_lease_is_renewed_while_the_work_goes_on(test: TestDb) {
     let stop = CancellationToken::new();
     let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
     let id = test.add(&Note::new("long")).await;
-    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1)
-        .await;
+    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
     let leased_until = async || {
         let until: Result<(i64,)> = db::read!(test.db, async |tx| {
-            db::query("SELECT leased_until_at FROM jobs WHERE id = $1")
-                .bind(id)
-                .fetch_one(tx)
-                .await
+            db::query("SELECT leased_until_at FROM jobs WHERE id = $1").bind(id).fetch_one(tx).await
         });
         until.unwrap().0
     };
@@ -197,12 +166,8 @@ async fn a_lease_is_renewed_while_the_work_goes_on(test: TestDb) {
     for _ in 0..8 {
         let before = leased_until().await;
         test.clock.forward(Duration::from_secs(10));
-        test.until("the lease is longer", async || leased_until().await > before)
-            .await;
-        assert_eq!(
-            runner(&test.other_process().await, &others).run_due().await,
-            Ok(0)
-        );
+        test.until("the lease is longer", async || leased_until().await > before).await;
+        assert_eq!(runner(&test.other_process().await, &others).run_due().await, Ok(0));
     }
     gate.open.notify_waiters();
     stop.cancel();
@@ -255,13 +220,10 @@ async fn each_of_500_jobs_has_one_effect_with_four_runners(test: TestDb) {
     for _ in 0..4 {
         let db = test.other_process().await;
         let notes = Notes::new(&db);
-        running.push(tokio::spawn(
-            runner(&db, &notes).concurrency("default", 16).run(stop.clone()),
-        ));
+        running.push(tokio::spawn(runner(&db, &notes).concurrency("default", 16).run(stop.clone())));
     }
 
-    test.until("all are done", async || test.pending().await == 0)
-        .await;
+    test.until("all are done", async || test.pending().await == 0).await;
     stop.cancel();
     for runner in running {
         runner.await.unwrap();

@@ -14,6 +14,7 @@ use crate::{
 };
 
 both_databases!(
+    a_clock_that_is_set_back_stops_no_runner,
     a_job_added_in_a_rolled_back_transaction_never_runs,
     a_job_that_failed_is_tried_again_and_done,
     a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it,
@@ -44,12 +45,7 @@ async fn a_job_added_in_a_rolled_back_transaction_never_runs(test: TestDb) {
 async fn a_job_that_failed_is_tried_again_and_done(test: TestDb) {
     let notes = Notes::new(&test.db);
     let runner = runner(&test.db, &notes);
-    let id = test
-        .add(&Note {
-            fails: 2,
-            ..Note::new("a")
-        })
-        .await;
+    let id = test.add(&Note { fails: 2, ..Note::new("a") }).await;
 
     assert_eq!(runner.run_due().await, Ok(1));
     let failed = test.job(id).await;
@@ -70,12 +66,7 @@ async fn a_job_that_failed_is_tried_again_and_done(test: TestDb) {
 async fn a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it(test: TestDb) {
     let notes = Notes::new(&test.db);
     let runner = runner(&test.db, &notes);
-    let id = test
-        .add(&Note {
-            fails: 3,
-            ..Note::new("a")
-        })
-        .await;
+    let id = test.add(&Note { fails: 3, ..Note::new("a") }).await;
 
     for _ in 0..5 {
         runner.run_due().await.unwrap();
@@ -88,23 +79,14 @@ async fn a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it(test: Test
     assert_eq!((dead[0].id, dead[0].state, dead[0].attempt), (id, State::Dead, 3));
     assert_eq!((notes.asked(), test.pending().await), (3, 0));
     let findings = jobs::audit(&test.db).await.unwrap();
-    assert!(
-        findings.len() == 1 && findings[0].starts_with(&format!("dead letter: {id}")),
-        "{findings:?}"
-    );
+    assert!(findings.len() == 1 && findings[0].starts_with(&format!("dead letter: {id}")), "{findings:?}");
 
     // The paper is back: only the first attempt after the repetition still fails.
     let again: Result<()> = db::write!(test.db, async |tx| {
         jobs::retry(tx, id).await?;
         db::query("UPDATE jobs SET payload = $2 WHERE id = $1")
             .bind(id)
-            .bind(
-                serde_json::to_string(&Note {
-                    fails: 1,
-                    ..Note::new("a")
-                })
-                .unwrap(),
-            )
+            .bind(serde_json::to_string(&Note { fails: 1, ..Note::new("a") }).unwrap())
             .execute(tx)
             .await?;
         Ok(())
@@ -124,23 +106,9 @@ async fn a_delayed_job_waits_for_its_time(test: TestDb) {
     let notes = Notes::new(&test.db);
     let runner = runner(&test.db, &notes);
     let hour = Duration::from_secs(3600);
-    test.add_with(
-        &Note::new("delayed"),
-        Options {
-            delay: hour,
-            ..Options::default()
-        },
-    )
-    .await;
+    test.add_with(&Note::new("delayed"), Options { delay: hour, ..Options::default() }).await;
     let at = Some(test.db.world().now() + 2 * hour);
-    test.add_with(
-        &Note::new("at"),
-        Options {
-            at,
-            ..Options::default()
-        },
-    )
-    .await;
+    test.add_with(&Note::new("at"), Options { at, ..Options::default() }).await;
 
     runner.run_due().await.unwrap();
     assert!(test.effects().await.is_empty());
@@ -156,21 +124,10 @@ async fn a_delayed_job_waits_for_its_time(test: TestDb) {
 async fn lower_priority_numbers_run_first(test: TestDb) {
     let notes = Notes::new(&test.db);
     for (label, priority) in [("usual", 0), ("last", 9), ("first", -5), ("usual too", 0)] {
-        test.add_with(
-            &Note::new(label),
-            Options {
-                priority,
-                ..Options::default()
-            },
-        )
-        .await;
+        test.add_with(&Note::new(label), Options { priority, ..Options::default() }).await;
     }
 
-    runner(&test.db, &notes)
-        .concurrency("default", 1)
-        .run_due()
-        .await
-        .unwrap();
+    runner(&test.db, &notes).concurrency("default", 1).run_due().await.unwrap();
 
     assert_eq!(test.effects().await, ["first", "usual", "usual too", "last"]);
 }
@@ -218,8 +175,7 @@ async fn a_stopped_runner_finishes_what_is_under_way_and_begins_nothing(test: Te
     let stop = CancellationToken::new();
     let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
     let under_way = test.add(&Note::new("under way")).await;
-    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1)
-        .await;
+    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
 
     stop.cancel();
     tokio::task::yield_now().await;
@@ -236,24 +192,15 @@ async fn concurrency_is_kept_by_queue(test: TestDb) {
     let gate = std::sync::Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(
-        runner(&test.db, &notes)
-            .concurrency("default", 3)
-            .run(stop.clone()),
-    );
+    let running = tokio::spawn(runner(&test.db, &notes).concurrency("default", 3).run(stop.clone()));
     for _ in 0..7 {
         test.add(&Note::new("a")).await;
     }
 
     for arrived in [3, 6, 7] {
-        test.until("as many as allowed run", async || {
-            gate.arrived.load(Ordering::SeqCst) == arrived
-        })
-        .await;
+        test.until("as many as allowed run", async || gate.arrived.load(Ordering::SeqCst) == arrived).await;
         let states: Result<(i64,)> = db::read!(test.db, async |tx| {
-            db::query("SELECT COUNT(*) FROM jobs WHERE state = 'running'")
-                .fetch_one(tx)
-                .await
+            db::query("SELECT COUNT(*) FROM jobs WHERE state = 'running'").fetch_one(tx).await
         });
         assert!(states.unwrap().0 <= 3);
         gate.open.notify_waiters();
@@ -287,9 +234,7 @@ async fn a_rate_is_kept_and_nobody_spins_meanwhile(test: TestDb) {
     for _ in 0..3 {
         test.add(&Letter).await;
     }
-    let runner = runner(&test.db, &notes)
-        .worker::<Letter>(notes.clone())
-        .rate("post", 1);
+    let runner = runner(&test.db, &notes).worker::<Letter>(notes.clone()).rate("post", 1);
     let running = tokio::spawn(runner.run(stop.clone()));
     test.until("the first is sent", async || notes.asked() == 1).await;
 
@@ -300,8 +245,7 @@ async fn a_rate_is_kept_and_nobody_spins_meanwhile(test: TestDb) {
     assert_eq!(notes.asked(), 1);
     for sent in 2..=3 {
         test.clock.forward(Duration::from_secs(1));
-        test.until("the next is sent", async || notes.asked() == sent)
-            .await;
+        test.until("the next is sent", async || notes.asked() == sent).await;
     }
     stop.cancel();
     running.await.unwrap();
@@ -334,10 +278,7 @@ async fn a_job_of_an_unknown_kind_is_left_alone(test: TestDb) {
     let notes = Notes::new(&test.db);
     let id = test.add(&Note::new("a")).await;
     let newer: Result<()> = db::write!(test.db, async |tx| {
-        db::query("UPDATE jobs SET name = 'test.newer' WHERE id = $1")
-            .bind(id)
-            .execute(tx)
-            .await?;
+        db::query("UPDATE jobs SET name = 'test.newer' WHERE id = $1").bind(id).execute(tx).await?;
         save_effect(tx, "the newer version's").await
     });
     newer.unwrap();
@@ -345,4 +286,21 @@ async fn a_job_of_an_unknown_kind_is_left_alone(test: TestDb) {
     assert_eq!(runner(&test.db, &notes).run_due().await, Ok(0));
 
     assert_eq!(test.state(id).await, State::Waiting);
+}
+
+async fn a_clock_that_is_set_back_stops_no_runner(test: TestDb) {
+    let notes = Notes::new(&test.db);
+    let stop = CancellationToken::new();
+    let elsewhere = test.other_process().await;
+    let running = tokio::spawn(runner(&elsewhere, &notes).run(stop.clone()));
+    test.add(&Note::new("before")).await;
+    test.until("the runner is up", async || notes.asked() == 1).await;
+
+    test.clock.back(Duration::from_secs(3600));
+    tokio::time::sleep(Duration::from_millis(1200)).await; // a turn with the new time
+    test.add(&Note::new("after")).await;
+
+    test.until("it runs", async || notes.asked() == 2).await;
+    stop.cancel();
+    running.await.unwrap();
 }

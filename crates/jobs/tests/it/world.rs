@@ -31,9 +31,7 @@ const EFFECTS: db::Migration = db::Migration {
 impl TestDb {
     pub async fn sqlite() -> TestDb {
         let folder = tempfile::tempdir().unwrap();
-        let target = Target::Sqlite {
-            path: folder.path().join("jobs.db"),
-        };
+        let target = Target::Sqlite { path: folder.path().join("jobs.db") };
         TestDb::open(target, Some(folder)).await
     }
 
@@ -41,36 +39,19 @@ impl TestDb {
         let url = std::env::var("CARMEL_TEST_POSTGRES")
             .expect("CARMEL_TEST_POSTGRES names no PostgreSQL: run `cargo xtask test`, which starts one");
         let schema = format!("jobs_{}", World::real().uuid_v7().simple());
-        TestDb::open(
-            Target::Postgres {
-                url,
-                schema,
-                connections: 6,
-            },
-            None,
-        )
-        .await
+        TestDb::open(Target::Postgres { url, schema, connections: 6 }, None).await
     }
 
     async fn open(target: Target, folder: Option<tempfile::TempDir>) -> TestDb {
         let clock = Clock::default();
         let db = Db::open(&target, &World::new(clock.clone())).await.unwrap();
-        db.migrate(&[jobs::MIGRATIONS, &[EFFECTS]].concat())
-            .await
-            .unwrap();
-        TestDb {
-            db,
-            clock,
-            target,
-            _folder: folder,
-        }
+        db.migrate(&[jobs::MIGRATIONS, &[EFFECTS]].concat()).await.unwrap();
+        TestDb { db, clock, target, _folder: folder }
     }
 
     /// The same database, as another process sees it: signals do not cross.
     pub async fn other_process(&self) -> Db {
-        Db::open(&self.target, &World::new(self.clock.clone()))
-            .await
-            .unwrap()
+        Db::open(&self.target, &World::new(self.clock.clone())).await.unwrap()
     }
 
     pub async fn add<J: Job>(&self, job: &J) -> JobId {
@@ -78,9 +59,8 @@ impl TestDb {
     }
 
     pub async fn add_with<J: Job>(&self, job: &J, options: Options) -> JobId {
-        let added: Result<JobId> = db::write!(self.db, async |tx| {
-            jobs::add_with(tx, job, options.clone()).await
-        });
+        let added: Result<JobId> =
+            db::write!(self.db, async |tx| { jobs::add_with(tx, job, options.clone()).await });
         added.unwrap()
     }
 
@@ -101,9 +81,7 @@ impl TestDb {
     /// The labels of all effects, in the order they were saved.
     pub async fn effects(&self) -> Vec<String> {
         let labels: Result<Vec<(String,)>> = db::read!(self.db, async |tx| {
-            db::query("SELECT label FROM effects ORDER BY id LIMIT 10000")
-                .fetch_all(tx)
-                .await
+            db::query("SELECT label FROM effects ORDER BY id LIMIT 10000").fetch_all(tx).await
         });
         labels.unwrap().into_iter().map(|(label,)| label).collect()
     }
@@ -123,11 +101,7 @@ impl TestDb {
 /// Saves an effect of that label.
 pub async fn save_effect(tx: &mut db::Tx, label: &str) -> Result<()> {
     let id = tx.world().uuid_v7();
-    db::query("INSERT INTO effects (id, label) VALUES ($1, $2)")
-        .bind(id)
-        .bind(label)
-        .execute(tx)
-        .await?;
+    db::query("INSERT INTO effects (id, label) VALUES ($1, $2)").bind(id).bind(label).execute(tx).await?;
     Ok(())
 }
 
@@ -141,27 +115,18 @@ pub struct Note {
 
 impl Note {
     pub fn new(label: &str) -> Note {
-        Note {
-            label: label.to_owned(),
-            ..Note::default()
-        }
+        Note { label: label.to_owned(), ..Note::default() }
     }
 
     pub fn keyed(label: &str, key: &str) -> Note {
-        Note {
-            key: Some(key.to_owned()),
-            ..Note::new(label)
-        }
+        Note { key: Some(key.to_owned()), ..Note::new(label) }
     }
 }
 
 impl Job for Note {
     const NAME: &'static str = "test.note";
     fn policy() -> Policy {
-        Policy {
-            attempts: 3,
-            ..Policy::default()
-        }
+        Policy { attempts: 3, ..Policy::default() }
     }
     fn unique(&self) -> Option<String> {
         self.key.clone()
@@ -185,19 +150,11 @@ pub struct Gate {
 
 impl Notes {
     pub fn new(db: &Db) -> Arc<Notes> {
-        Arc::new(Notes {
-            db: db.clone(),
-            asked: AtomicU32::new(0),
-            gate: None,
-        })
+        Arc::new(Notes { db: db.clone(), asked: AtomicU32::new(0), gate: None })
     }
 
     pub fn gated(db: &Db, gate: &Arc<Gate>) -> Arc<Notes> {
-        Arc::new(Notes {
-            db: db.clone(),
-            asked: AtomicU32::new(0),
-            gate: Some(gate.clone()),
-        })
+        Arc::new(Notes { db: db.clone(), asked: AtomicU32::new(0), gate: Some(gate.clone()) })
     }
 
     pub fn asked(&self) -> u32 {
@@ -214,10 +171,7 @@ impl Worker<Note> for Notes {
             gate.open.notified().await;
         }
         if run.attempt <= note.fails {
-            return Err(Failure::Retry(Error::unavailable(
-                "paper_out",
-                "the paper is out",
-            )));
+            return Err(Failure::Retry(Error::unavailable("paper_out", "the paper is out")));
         }
         db::write!(self.db, async |tx| {
             save_effect(tx, &note.label).await?;
@@ -259,10 +213,13 @@ impl Clock {
         self.0.looks.load(Ordering::SeqCst)
     }
 
+    /// Sets it back, as an operator does: who sleeps does not notice.
+    pub fn back(&self, span: Duration) {
+        self.0.ahead_micros.fetch_sub(span.as_micros() as i64, Ordering::SeqCst);
+    }
+
     pub fn forward(&self, span: Duration) {
-        self.0
-            .ahead_micros
-            .fetch_add(span.as_micros() as i64, Ordering::SeqCst);
+        self.0.ahead_micros.fetch_add(span.as_micros() as i64, Ordering::SeqCst);
         self.0.moved.notify_waiters();
     }
 }

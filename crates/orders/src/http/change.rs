@@ -15,9 +15,9 @@ use crate::{
 /// `POST /orders/{id}/cancel` cancels an order until it is confirmed: a
 /// customer his own, staff any. What was done for it is undone step by step.
 #[utoipa::path(
-    post, path = "/orders/{id}/cancel", tag = "orders", params(("id" = OrderId, Path)),
+    post, path = "/orders/{id}/cancel", tag = "orders", params(("id" = inline(OrderId), Path)),
     responses(
-        (status = 202, body = OrderView, description = "it is being cancelled, or is already"),
+        (status = 202, body = OrderView, description = "it is being cancelled, or is already; asked again, it goes on if it stood still"),
         (status = 404, description = "`no_such_order`"),
         (status = 409, description = "`order_confirmed`: staff can refund it"),
         (status = 412, description = "`stale`"),
@@ -63,7 +63,7 @@ pub struct Review {
 /// `POST /orders/{id}/review` decides about an order in review, by staff. An
 /// approved one is held again and goes on; a denied one is cancelled.
 #[utoipa::path(
-    post, path = "/orders/{id}/review", tag = "orders", params(("id" = OrderId, Path)), request_body = Review,
+    post, path = "/orders/{id}/review", tag = "orders", params(("id" = inline(OrderId), Path)), request_body = Review,
     responses(
         (status = 202, body = OrderView),
         (status = 404, description = "`no_such_order`"),
@@ -103,7 +103,7 @@ pub struct Ship {
 /// `POST /orders/{id}/ship` notes that a confirmed order left the house, by
 /// staff.
 #[utoipa::path(
-    post, path = "/orders/{id}/ship", tag = "orders", params(("id" = OrderId, Path)), request_body = Ship,
+    post, path = "/orders/{id}/ship", tag = "orders", params(("id" = inline(OrderId), Path)), request_body = Ship,
     responses(
         (status = 200, body = OrderView),
         (status = 404, description = "`no_such_order`"),
@@ -133,7 +133,7 @@ pub async fn ship(
 
 /// `POST /orders/{id}/deliver` notes that a shipped order arrived, by staff.
 #[utoipa::path(
-    post, path = "/orders/{id}/deliver", tag = "orders", params(("id" = OrderId, Path)),
+    post, path = "/orders/{id}/deliver", tag = "orders", params(("id" = inline(OrderId), Path)),
     responses(
         (status = 200, body = OrderView),
         (status = 404, description = "`no_such_order`"),
@@ -157,7 +157,7 @@ pub async fn deliver(
 /// delivered order back, by staff. What has not left the house goes back into
 /// stock.
 #[utoipa::path(
-    post, path = "/orders/{id}/refund", tag = "orders", params(("id" = OrderId, Path)),
+    post, path = "/orders/{id}/refund", tag = "orders", params(("id" = inline(OrderId), Path)),
     responses(
         (status = 202, body = OrderView),
         (status = 404, description = "`no_such_order`"),
@@ -175,6 +175,30 @@ pub async fn refund(
     if_match: IfMatch,
 ) -> Result<Response> {
     by_staff(orders, (id, staff), Decision::Refund, (key, if_match), StatusCode::ACCEPTED).await
+}
+
+/// `POST /orders/{id}/resume` lets an order go on that stands still because its
+/// work was given up, by staff. An order that is worked on, or waits to be, is
+/// left to that.
+#[utoipa::path(
+    post, path = "/orders/{id}/resume", tag = "orders", params(("id" = inline(OrderId), Path)),
+    responses(
+        (status = 202, body = OrderView),
+        (status = 404, description = "`no_such_order`"),
+        (status = 409, description = "`order_at_rest`: there is nothing left to do for it"),
+        (status = 412, description = "`stale`"),
+        Problems,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn resume(
+    State(orders): State<Orders>,
+    staff: Staff,
+    Path(id): Path<OrderId>,
+    key: MaybeIdempotencyKey,
+    if_match: IfMatch,
+) -> Result<Response> {
+    by_staff(orders, (id, staff), Decision::Resume, (key, if_match), StatusCode::ACCEPTED).await
 }
 
 async fn by_staff(

@@ -162,6 +162,9 @@ impl Standing {
             (Outcome::Done, Some(undone)) => self.undid(undone),
             (Outcome::Done, None) => reached(step),
             (Outcome::Review, _) => Some(InReview),
+            // Nothing is released then, although a duplicate of the ask may still be on its way
+            // and find stock that came back meanwhile. What it holds gives itself back in time;
+            // that is rare, and cheaper than a release for each order that finds nothing.
             (Outcome::Refused(_), _) if self.state == Placed && !self.anything_to_undo() => Some(Cancelled),
             (Outcome::Refused(_), _) => Some(Cancelling),
         };

@@ -101,7 +101,7 @@ impl Saga<'_> {
         }
         if moved {
             tracing::info!(order.id = %order.id, state = %order.state, reason = order.reason.as_deref(), "order moved");
-            self.orders.waiting.wake(order.id);
+            self.orders.waiting.wake(order.id, order.state);
         }
     }
 }

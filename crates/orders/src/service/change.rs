@@ -1,6 +1,8 @@
-//! What people do to an order: cancel, review, ship, deliver, refund.
+//! What people do to an order: cancel, review, ship, deliver, refund, resume.
 
 use contracts::orders::OrderState::{self, *};
+use db::Tx;
+use jobs::State;
 use kernel::{Error, OrderId, Result, Time, UserId};
 use web::{Answer, IdempotencyKey, IfMatch};
 
@@ -52,6 +54,21 @@ pub enum Decision {
     Deliver,
     /// The money is to be given back.
     Refund,
+    /// It stands still and is to go on.
+    Resume,
+}
+
+impl Decision {
+    /// Whether an order is on the way to what was decided already.
+    fn is_under_way(&self, order: &Order) -> bool {
+        match self {
+            Decision::Cancel | Decision::Deny => order.state == Cancelling,
+            Decision::Approve => order.state == InReview && order.approved_by.is_some(),
+            Decision::Refund => order.state == Refunding,
+            Decision::Resume => !order.is_at_rest(),
+            Decision::Ship { .. } | Decision::Deliver => false,
+        }
+    }
 }
 
 /// Why that was not possible.
@@ -83,6 +100,14 @@ pub enum ChangeError {
         /// The stable code.
         code: &'static str,
     },
+    /// There is nothing to go on with.
+    #[error("{number} is {state} and stands still because nothing is to be done")]
+    AtRest {
+        /// Which.
+        number: String,
+        /// Where it stands.
+        state: OrderState,
+    },
 }
 
 impl From<ChangeError> for Error {
@@ -92,6 +117,7 @@ impl From<ChangeError> for Error {
             ChangeError::Confirmed { .. } => "order_confirmed",
             ChangeError::NotInReview { .. } => "order_not_in_review",
             ChangeError::NotNow { code, .. } => code,
+            ChangeError::AtRest { .. } => "order_at_rest",
         };
         Error::conflict(code, message)
     }
@@ -127,7 +153,8 @@ impl Orders {
                 if_match.check(order.version)?;
                 let from = order.state;
                 let now = tx.world().now();
-                let effect = decide(&mut order, actor, &decision, now)?;
+                let again = decision.is_under_way(&order) && stands_still(tx, &order).await?;
+                let effect = if again { Effect::Saga } else { decide(&mut order, actor, &decision, now)? };
                 if effect == Effect::None {
                     break;
                 }
@@ -159,9 +186,18 @@ impl Orders {
         let answer = answer?;
         let (state, actor) = (answer.value.order.state, actor.id());
         tracing::info!(order.id = %id, %state, actor.id = %actor, ?decision, "a person decided about an order");
-        self.waiting.wake(id);
         Ok(answer)
     }
+}
+
+/// Whether nobody will take an order further although there is more to do: its
+/// job was given up, or is lost.
+async fn stands_still(tx: &mut Tx, order: &Order) -> Result<bool> {
+    let job = match order.job {
+        Some(job) => jobs::find(tx, job).await?,
+        None => None,
+    };
+    Ok(job.is_none_or(|job| matches!(job.state, State::Done | State::Dead)))
 }
 
 /// What a decision makes of an order, or why it cannot be had.
@@ -207,6 +243,8 @@ fn decide(order: &mut Order, actor: Actor, decision: &Decision, now: Time) -> Re
             order.state = Refunding;
             Ok(Effect::Saga)
         }
+        Decision::Resume if order.is_at_rest() => Err(ChangeError::AtRest { number, state }),
+        Decision::Resume => Ok(Effect::None),
         Decision::Ship { .. } => Err(ChangeError::NotNow { number, state, code: "order_not_confirmed" }),
         Decision::Deliver => Err(ChangeError::NotNow { number, state, code: "order_not_shipped" }),
         Decision::Refund => Err(ChangeError::NotNow { number, state, code: "order_not_refundable" }),

@@ -73,13 +73,14 @@ impl Orders {
             tracking: None,
             shipped_at: None,
             job: None,
-            version: 1,
+            version: Order::PLACED,
             placed_at: now,
             updated_at: now,
         }
     }
 
-    /// The order as it stands when it is settled, or when the wait is over.
+    /// The order as it stands when it is settled, or when the wait is over or
+    /// nobody is to [wait any more](Orders::drain).
     pub async fn settled(&self, id: OrderId, wait: Duration) -> Result<Details> {
         let world = self.db.world();
         let until = world.now() + wait;
@@ -90,7 +91,7 @@ impl Orders {
             woken.as_mut().enable();
             let state: Result<_> = db::read!(self.db, async |tx| { store::state(tx, id).await });
             let left = until.since(world.now());
-            if left.is_zero() || state?.is_none_or(is_settled) {
+            if left.is_zero() || self.waiting.is_drained() || state?.is_none_or(is_settled) {
                 return self.details(id, None).await;
             }
             world.timeout(left.min(LOOK_AGAIN), woken).await;

@@ -1,9 +1,14 @@
 //! Many at once.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use testkit::{TestDb, both_databases};
+use tokio::sync::Notify;
 
 use crate::{
     fakes::{Fault, Gate},
@@ -15,6 +20,7 @@ both_databases!(
     of_many_buyers_as_many_get_a_mug_as_there_are,
     two_workers_on_one_order_have_one_effect,
     a_worker_that_lost_its_lease_records_nothing,
+    the_sweep_and_somebody_who_changes_an_order_do_not_wait_for_each_other,
 );
 
 async fn one_key_sent_fifty_times_at_once_is_one_order(db: TestDb) {
@@ -124,5 +130,62 @@ async fn a_worker_that_lost_its_lease_records_nothing(db: TestDb) {
     taken_over.await.unwrap();
     shop.settle().await;
     assert_eq!(ann.see(&placed).await.outcome(), ("confirmed", ""));
+    shop.audit().await;
+}
+
+/// The job of an order, as somebody adds it who has changed the order.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Fulfil {
+    order: kernel::OrderId,
+}
+
+impl jobs::Job for Fulfil {
+    const NAME: &'static str = "orders.fulfil";
+    const QUEUE: &'static str = "fulfil";
+    fn unique(&self) -> Option<String> {
+        Some(self.order.to_string())
+    }
+}
+
+async fn the_sweep_and_somebody_who_changes_an_order_do_not_wait_for_each_other(db: TestDb) {
+    let shop = Shop::start(db).await;
+    let placed = shop.customer().order_a_mug().await;
+    shop.lose_jobs().await;
+    shop.clock.forward(Duration::from_secs(61));
+    let (changed, runs, order) = (Notify::new(), AtomicUsize::new(0), placed.id());
+
+    let change = async {
+        let change: kernel::Result<()> = db::write!(shop.db, async |tx| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            // Whoever waits for somebody else gives up before a deadlock is looked for.
+            let limit = "SELECT set_config('lock_timeout', '500ms', TRUE)";
+            let _: Option<(String,)> = db::query_for("SELECT 'none'", limit).fetch_optional(tx).await?;
+            let change = db::query("UPDATE orders SET version = version + 1 WHERE id = $1");
+            change.bind(order).execute(tx).await?;
+            changed.notify_one();
+            // On SQLite, whoever writes waits before his transaction begins.
+            let waits = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+            while db::query_for("SELECT 1", waits).fetch_one::<(i64,)>(tx).await? == (0,) {
+                tokio::task::yield_now().await;
+            }
+            let job = jobs::add(tx, &Fulfil { order }).await?;
+            db::query("UPDATE orders SET job_id = $2 WHERE id = $1")
+                .bind(order)
+                .bind(job)
+                .execute(tx)
+                .await?;
+            Ok(())
+        });
+        change.unwrap();
+    };
+    let sweep = async {
+        changed.notified().await;
+        shop.orders.sweep().await.unwrap()
+    };
+    let ((), found) = tokio::join!(change, sweep);
+
+    assert_eq!((runs.into_inner(), found), (1, 0));
+    shop.settle().await;
+    assert_eq!(shop.staff().see(&placed).await.outcome(), ("confirmed", ""));
     shop.audit().await;
 }

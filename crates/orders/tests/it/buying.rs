@@ -16,6 +16,7 @@ both_databases!(
     fraud_is_denied,
     whoever_waits_gets_the_settled_order,
     whoever_waits_too_short_gets_the_order_as_it_is,
+    whoever_waits_in_a_process_that_ends_gets_the_order_as_it_is,
     an_order_without_key_or_sense_is_refused,
     lines_of_one_sku_are_merged,
     an_order_is_its_customers_own,
@@ -154,6 +155,32 @@ async fn whoever_waits_too_short_gets_the_order_as_it_is(db: TestDb) {
     shop.audit().await;
 }
 
+async fn whoever_waits_in_a_process_that_ends_gets_the_order_as_it_is(db: TestDb) {
+    let shop = Shop::start(db).await;
+    let ann = shop.customer();
+    let began = shop.world.now();
+
+    let purchase = || purchase(&[("mug", 1)], "tok_success");
+    let headers = |key| [("idempotency-key", key), ("prefer", "wait=30")];
+    let (first, second) = (headers("one"), headers("two"));
+    let (waited, ()) = tokio::join!(ann.post("/orders", &first, purchase()), async {
+        // Nobody works on it.
+        while shop.pending().await == 0 {
+            tokio::task::yield_now().await;
+        }
+        shop.orders.drain();
+    });
+    let late = ann.post("/orders", &second, purchase()).await;
+
+    for placed in [waited, late] {
+        assert_eq!((placed.status, placed.outcome()), (StatusCode::ACCEPTED, ("placed", "")));
+        assert_eq!((placed.header("preference-applied"), placed.header("location")), ("", &*placed.path()));
+    }
+    assert!(shop.world.now().since(began) < Duration::from_secs(25), "they waited to the end");
+    shop.settle().await;
+    shop.audit().await;
+}
+
 async fn an_order_without_key_or_sense_is_refused(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer();
@@ -282,8 +309,8 @@ async fn every_route_is_described(db: TestDb) {
     let api = serde_json::to_value(&api).unwrap();
 
     let paths: Vec<_> = api["paths"].as_object().unwrap().keys().cloned().collect();
-    let deeds =
-        ["cancel", "deliver", "refund", "review", "ship"].map(|deed| format!("/orders/{{id}}/{deed}"));
+    let deeds = ["cancel", "deliver", "refund", "resume", "review", "ship"]
+        .map(|deed| format!("/orders/{{id}}/{deed}"));
     assert_eq!(paths, [&["/orders".to_owned(), "/orders/{id}".to_owned()][..], &deeds].concat());
     assert_eq!(api["paths"]["/orders"]["post"]["tags"][0], "orders");
     assert!(api["components"]["schemas"]["OrderView"]["properties"]["steps"].is_object());

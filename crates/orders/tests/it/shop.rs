@@ -147,6 +147,20 @@ impl Shop {
         lost.unwrap();
     }
 
+    /// Gives up every job that waits, as after its last attempt.
+    pub async fn give_up(&self) {
+        let given_up: kernel::Result<u64> = db::write!(self.db, async |tx| {
+            let now = tx.world().now();
+            db::query(
+                "UPDATE jobs SET state = 'dead', ready = FALSE, finished_at = $1 WHERE state = 'waiting'",
+            )
+            .bind(now)
+            .execute(tx)
+            .await
+        });
+        assert!(given_up.unwrap() > 0, "no job was waiting");
+    }
+
     /// Lets every lease run out, as if its worker had been frozen for long.
     pub async fn take_leases(&self) {
         let taken: kernel::Result<u64> = db::write!(self.db, async |tx| {

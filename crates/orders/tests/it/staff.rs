@@ -1,4 +1,4 @@
-//! What staff do: review, ship, deliver, refund.
+//! What staff do: review, ship, deliver, refund, resume.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ both_databases!(
     two_who_refund_at_once_refund_once,
     a_refund_whose_answer_is_lost_is_paid_once,
     a_decision_sent_twice_with_one_key_counts_once,
+    a_deed_whose_work_was_given_up_goes_on_when_it_is_asked_for_again,
+    an_order_whose_work_was_given_up_is_resumed,
     the_audit_finds_what_is_wrong,
 );
 
@@ -190,6 +192,63 @@ async fn a_decision_sent_twice_with_one_key_counts_once(db: TestDb) {
 
     assert_eq!((first.status, again.status), (StatusCode::OK, StatusCode::OK));
     assert_eq!((first.body, again.header("idempotent-replayed")), (again.body.clone(), "true"));
+    shop.audit().await;
+}
+
+async fn a_deed_whose_work_was_given_up_goes_on_when_it_is_asked_for_again(db: TestDb) {
+    let shop = Shop::start(db).await;
+    let (ann, staff) = (shop.customer(), shop.staff());
+    for (token, deed, body, stuck, asked_again, end) in [
+        ("tok_review", "cancel", json!({}), "release", StatusCode::ACCEPTED, "cancelled"),
+        ("tok_review", "review", json!({"decision": "deny"}), "release", StatusCode::CONFLICT, "cancelled"),
+        ("tok_review", "review", json!({"decision": "approve"}), "hold", StatusCode::CONFLICT, "confirmed"),
+        ("tok_success", "refund", json!({}), "restock", StatusCode::CONFLICT, "refunded"),
+    ] {
+        let placed = ann.order(&[("mug", 1)], token).await;
+        shop.settle().await;
+        shop.warehouse.wire.fault(stuck, Fault::AskLost);
+        staff.ask(&placed, deed, body.clone()).await;
+        shop.run().await;
+        let version = staff.see(&placed).await.body["version"].clone();
+        let early = staff.ask(&placed, deed, body.clone()).await;
+        assert_eq!(early.status, asked_again, "{deed} while it is worked on");
+        assert_eq!(staff.see(&placed).await.body["version"], version);
+        shop.give_up().await;
+
+        let again = staff.ask(&placed, deed, body.clone()).await;
+        let twice = staff.ask(&placed, deed, body.clone()).await;
+        shop.settle().await;
+
+        assert_eq!((again.status, twice.status), (StatusCode::ACCEPTED, asked_again), "{deed}");
+        assert_eq!(ann.see(&placed).await.outcome().0, end, "{deed}");
+        shop.audit().await;
+    }
+}
+
+async fn an_order_whose_work_was_given_up_is_resumed(db: TestDb) {
+    let shop = Shop::start(db).await;
+    let (ann, staff) = (shop.customer(), shop.staff());
+    let placed = ann.order_a_mug().await;
+    let review = ann.order(&[("mug", 1)], "tok_review").await;
+    shop.bank.wire.fault("capture", Fault::AnswerLost);
+    shop.run().await;
+    let busy = staff.ask(&placed, "resume", json!({})).await;
+    assert_eq!((busy.status, busy.body), (StatusCode::ACCEPTED, staff.see(&placed).await.body));
+    shop.give_up().await;
+
+    assert_eq!(ann.ask(&placed, "resume", json!({})).await.problem(), (403, "forbidden"));
+    assert_eq!(staff.ask(&review, "resume", json!({})).await.problem(), (409, "order_at_rest"));
+    let nobody = format!("/orders/{}/resume", kernel::OrderId::new(&shop.world));
+    assert_eq!(staff.post(&nobody, &[], json!({})).await.problem(), (404, "no_such_order"));
+    let resumed = staff.ask(&placed, "resume", json!({})).await;
+    shop.settle().await;
+
+    assert_eq!((resumed.status, resumed.outcome()), (StatusCode::ACCEPTED, ("committed", "")));
+    assert_eq!(ann.see(&placed).await.outcome(), ("confirmed", ""));
+    assert_eq!(shop.bank.wire.look(|books| books.captures[&placed.id()]), 1);
+    assert_eq!(staff.ask(&placed, "resume", json!({})).await.problem(), (409, "order_at_rest"));
+    ann.cancel(&review).await;
+    shop.settle().await;
     shop.audit().await;
 }
 

@@ -15,14 +15,18 @@ both_databases!(
     a_process_that_dies_after_a_step_leaves_it_to_another,
     an_undo_whose_answer_is_lost_has_one_effect,
     a_process_that_dies_after_an_undo_leaves_it_to_another,
+    an_outage_of_a_day_is_outlasted,
     an_order_whose_steps_never_succeed_stays_where_it_is,
     a_hold_that_expired_before_the_commit_is_taken_anew_or_refused,
     an_order_that_stands_still_is_found,
     an_answer_that_nobody_foresaw_is_left_to_a_person,
+    a_refusal_does_not_speak_for_an_ask_that_is_still_on_its_way,
 );
 
 const STEPS: [&str; 5] = ["hold", "screen", "authorise", "commit", "capture"];
 const UNDOS: [&str; 3] = ["restock", "void", "release"];
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 fn fault(shop: &Shop, step: &'static str, fault: Fault) {
     match step {
@@ -127,14 +131,37 @@ async fn a_process_that_dies_after_an_undo_leaves_it_to_another(db: TestDb) {
     }
 }
 
+async fn an_outage_of_a_day_is_outlasted(db: TestDb) {
+    let shop = Shop::start(db).await;
+    let ann = shop.customer();
+    let placed = ann.order_a_mug().await;
+    for _ in 0..240 {
+        fault(&shop, "authorise", Fault::AskLost);
+    }
+
+    // Chance may halve each wait.
+    for _ in 0..24 * 8 {
+        shop.run().await;
+        shop.clock.forward(LONGEST_WAIT);
+    }
+    assert_eq!((ann.see(&placed).await.outcome(), shop.dead().await), (("held", ""), 0));
+    shop.bank.wire.heal("authorise");
+    shop.settle().await;
+
+    confirmed_once(&shop, &ann, &placed, "after a day").await;
+}
+
 async fn an_order_whose_steps_never_succeed_stays_where_it_is(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer();
     let placed = ann.order_a_mug().await;
-    for _ in 0..12 {
+    for _ in 0..240 {
         fault(&shop, "capture", Fault::AskLost);
     }
-    shop.settle().await;
+    while shop.pending().await > 0 {
+        shop.run().await;
+        shop.clock.forward(LONGEST_WAIT);
+    }
 
     let order = ann.see(&placed).await;
     assert_eq!((order.outcome(), shop.dead().await), (("committed", ""), 1));
@@ -213,4 +240,45 @@ async fn an_answer_that_nobody_foresaw_is_left_to_a_person(db: TestDb) {
     shop.settle().await;
     assert_eq!(ann.see(&placed).await.outcome().0, "cancelled");
     shop.audit().await;
+}
+
+/// A worker is gone with an ask on its way; a new job asks again and is
+/// refused; then the first ask arrives after all. What it did is undone.
+async fn a_refusal_does_not_speak_for_an_ask_that_is_still_on_its_way(db: TestDb) {
+    let shop = Shop::start(db).await;
+    let ann = shop.customer();
+    let pieces =
+        |left| shop.warehouse.wire.look(|shelves| shelves.on_hand.insert("cup".parse().unwrap(), left));
+    for (step, undo) in [("hold", "release"), ("commit", "restock")] {
+        let placed = ann.order(&[("cup", 1)], "tok_success").await;
+        let (asked, refused) = (Gate::new(), Gate::new());
+        fault(&shop, step, Fault::OnItsWay(asked.clone()));
+        fault(&shop, step, Fault::After(refused.clone()));
+        let gone = shop.run_beside();
+        asked.reached().await;
+        gone.abort();
+        assert!(gone.await.unwrap_err().is_cancelled());
+        // The job is lost, the hold expires and the cup is gone.
+        shop.lose_jobs().await;
+        shop.clock.forward(Duration::from_secs(16 * 60));
+        pieces(0);
+        assert_eq!(shop.orders.sweep().await.unwrap(), 1);
+        let running = shop.run_beside();
+        refused.reached().await;
+
+        pieces(1);
+        assert_eq!(shop.warehouse.wire.late_calls_arrive(), ["ok"], "{step}");
+        refused.open();
+        running.await.unwrap();
+        shop.settle().await;
+
+        let order = ann.see(&placed).await;
+        assert_eq!(order.outcome(), ("cancelled", "out_of_stock"), "{step}");
+        let steps = order.steps();
+        let of_step: Vec<_> = steps.iter().filter(|tried| tried.starts_with(step)).cloned().collect();
+        assert_eq!(of_step, [format!("{step} undone"), format!("{step} refused")]);
+        assert!(steps.contains(&format!("{undo} done")), "{steps:?}");
+        assert_eq!((shop.left("cup"), shop.held("cup")), (1, 0), "{step}");
+        shop.audit().await;
+    }
 }

@@ -4,7 +4,7 @@ use contracts::payments::{Authorise, Authorised, PaymentState};
 use db::Tx;
 use kernel::{AttemptId, PaymentId};
 
-use super::{Payments, promise};
+use super::{Payments, Tried};
 use crate::{
     AuthoriseError,
     model::{Attempt, AttemptKind, AttemptState, Payment},
@@ -37,14 +37,17 @@ impl Payments {
 /// Saves the intent, or finds the one that is there; says whether it is new.
 async fn begin(tx: &mut Tx, ask: &Authorise) -> Result<(Attempt, bool), AuthoriseError> {
     let order = ask.order;
-    if store::lock_gate(tx, order).await? {
+    let gate = store::lock_gate(tx, order).await?;
+    if gate.undone {
         return Err(AuthoriseError::Undone { order });
     }
-    if let Some(before) = store::find_payment(tx, order).await? {
+    // Behind a new gate there is no payment: whoever saves one locks it first.
+    let before = if gate.turns == 0 { None } else { store::find_payment(tx, order).await? };
+    if let Some(before) = before {
         if before.money(before.amount) != ask.total {
             return Err(AuthoriseError::OtherAmount { order });
         }
-        return Ok((promise(tx, order).await?, false));
+        return Ok((Tried::of(tx, order).await?.promise()?.clone(), false));
     }
     let now = tx.world().now();
     let payment = Payment {

@@ -4,7 +4,7 @@ use contracts::payments::PaymentState;
 use db::Tx;
 use kernel::OrderId;
 
-use super::{Payments, attempt, promise};
+use super::{Payments, Tried};
 use crate::{
     CaptureError,
     model::{Attempt, AttemptKind, AttemptState, Payment},
@@ -46,7 +46,7 @@ impl Payments {
 
 async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, CaptureError> {
     let refuse = |why: &'static str| CaptureError::Refused { order, why: why.into() };
-    let undone = store::lock_gate(tx, order).await?;
+    let undone = store::lock_gate(tx, order).await?.undone;
     let Some(payment) = store::find_payment(tx, order).await? else {
         return Err(if undone { refuse("the order was undone") } else { CaptureError::NoPayment { order } });
     };
@@ -59,10 +59,10 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, CaptureError> {
     if undone {
         return Err(refuse("the order was undone"));
     }
-    let promised = promise(tx, order).await?;
+    let tried = Tried::of(tx, order).await?;
     if payment.state == PaymentState::Pending {
-        return Ok(Next::Settle(promised));
+        return Ok(Next::Settle(tried.promise()?.clone()));
     }
-    let (attempt, new) = attempt(tx, &promised, AttemptKind::Capture).await?;
+    let (attempt, new) = tried.attempt(tx, AttemptKind::Capture).await?;
     Ok(Next::Capture(attempt, new))
 }

@@ -1,13 +1,16 @@
 //! What the provider tells without being asked, and what nobody came back for.
 
+use futures::future::join_all;
 use http::HeaderMap;
-use kernel::{Error, OrderId, Result};
+use kernel::{Error, Kind, OrderId, Result, Time};
 
 use super::{Payments, settle};
 use crate::{jobs::Undo, model::Attempt, store, webhook::Notice};
 
-/// How many attempts or orders one pass of the sweep looks at.
-const AT_ONCE: i64 = 100;
+/// How many attempts or orders the sweep reads at once.
+const AT_ONCE: i64 = 96;
+/// How many of them the provider is asked about side by side.
+const SIDE_BY_SIDE: usize = 8;
 
 impl Payments {
     /// Hears a webhook: checks its signature, and saves what it tells of an
@@ -42,34 +45,74 @@ impl Payments {
 
     /// Asks after what has been without an outcome for too long, and gives back
     /// what is promised to orders that were undone; returns how many of either.
-    /// What cannot be learnt now is left for the next pass.
+    /// What cannot be learnt now is left for the next pass, and a pass ends
+    /// where the provider cannot be reached.
     pub async fn recover(&self) -> Result<usize> {
         let before = self.db.world().now() - self.settings.recover_after;
-        let pending: Result<Vec<Attempt>> =
-            db::read!(self.db, async |tx| { store::attempts_pending(tx, before, AT_ONCE).await });
-        let mut recovered = 0;
-        for attempt in pending? {
-            match self.settle(&attempt, false).await {
-                Ok(_) => recovered += 1,
-                Err(error) => {
-                    tracing::warn!(order.id = %attempt.order_id, kind = %attempt.kind, error = error.chain(), "an attempt stays without an outcome")
-                }
-            }
-        }
-        let promised: Result<Vec<OrderId>> =
-            db::read!(self.db, async |tx| { store::undone_but_promised(tx, before, AT_ONCE).await });
-        for order in promised? {
-            match self.void(order).await.map_err(Error::from) {
-                Ok(()) => recovered += 1,
-                Err(error) => {
-                    tracing::warn!(order.id = %order, error = error.chain(), "a promise could not be given back")
-                }
-            }
-        }
+        let recovered = self.recover_attempts(before).await? + self.recover_promises(before).await?;
         let forget: Result<u64> = db::write!(self.db, async |tx| {
             store::forget_webhooks(tx, before - crate::webhook::KEPT).await
         });
         forget?;
         Ok(recovered)
     }
+
+    async fn recover_attempts(&self, before: Time) -> Result<usize> {
+        let (mut recovered, mut after) = (0, store::OLDEST_ATTEMPT);
+        loop {
+            let page: Result<Vec<Attempt>> =
+                db::read!(self.db, async |tx| { store::attempts_pending(tx, before, after, AT_ONCE).await });
+            let page = page?;
+            let Some(last) = page.last() else { return Ok(recovered) };
+            after = (last.started_at, last.key);
+            for some in page.chunks(SIDE_BY_SIDE) {
+                let asked = join_all(some.iter().map(|attempt| self.recover_attempt(attempt))).await;
+                recovered += asked.iter().filter(|outcome| outcome.is_ok()).count();
+                if nobody_was_reached(&asked) {
+                    return Ok(recovered);
+                }
+            }
+        }
+    }
+
+    async fn recover_promises(&self, before: Time) -> Result<usize> {
+        let (mut recovered, mut after) = (0, store::OLDEST_ORDER);
+        loop {
+            let page: Result<Vec<(Time, OrderId)>> = db::read!(self.db, async |tx| {
+                store::undone_but_promised(tx, before, after, AT_ONCE).await
+            });
+            let page = page?;
+            let Some(last) = page.last() else { return Ok(recovered) };
+            after = *last;
+            for some in page.chunks(SIDE_BY_SIDE) {
+                let asked = join_all(some.iter().map(|(_, order)| self.recover_promise(*order))).await;
+                recovered += asked.iter().filter(|outcome| outcome.is_ok()).count();
+                if nobody_was_reached(&asked) {
+                    return Ok(recovered);
+                }
+            }
+        }
+    }
+
+    async fn recover_attempt(&self, attempt: &Attempt) -> Result<()> {
+        let settled = self.settle(attempt, false).await.map(drop);
+        settled.inspect_err(|error| {
+            tracing::warn!(order.id = %attempt.order_id, kind = %attempt.kind, error = error.chain(), "an attempt stays without an outcome")
+        })
+    }
+
+    async fn recover_promise(&self, order: OrderId) -> Result<()> {
+        let given_back = self.void(order).await.map_err(Error::from);
+        given_back.inspect_err(|error| {
+            tracing::warn!(order.id = %order, error = error.chain(), "a promise could not be given back")
+        })
+    }
+}
+
+/// Whether the provider is away, so that asking on costs time and brings
+/// nothing. One that fails alone does not say so, or it would be in the way of
+/// all behind it for ever.
+fn nobody_was_reached(outcomes: &[Result<()>]) -> bool {
+    let away = |error: &Error| matches!(error.kind, Kind::Unavailable | Kind::TimedOut);
+    outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(away))
 }

@@ -16,7 +16,7 @@ use db::Db;
 use kernel::{AttemptId, Error, OrderId, Result};
 
 use crate::{
-    model::{Attempt, AttemptKind, Payment, Rules},
+    model::{Attempt, AttemptKind, AttemptState, Payment, Rules},
     provider::{HttpProvider, Provider},
     sandbox::{self, Sandbox},
     store,
@@ -127,22 +127,42 @@ pub struct Books {
     pub refunds: Vec<store::RefundRow>,
 }
 
-/// The attempt of an order at one thing: the one that is there, or a new one,
-/// saved before the provider hears of it. Says whether it is new. The gate of
-/// the order is locked.
-async fn attempt(tx: &mut db::Tx, promised: &Attempt, kind: AttemptKind) -> Result<(Attempt, bool)> {
-    if let Some(before) = store::find_attempt(tx, promised.order_id, kind).await? {
-        return Ok((before, false));
-    }
-    let attempt = promised.next(kind, AttemptId::new(tx.world()), tx.world().now());
-    store::insert_attempt(tx, &attempt).await?;
-    Ok((attempt, true))
+/// What was tried for an order whose gate is locked: each thing once.
+struct Tried {
+    order: OrderId,
+    attempts: Vec<Attempt>,
 }
 
-/// The attempt by which the money of a payment was promised.
-async fn promise(tx: &mut db::Tx, order: OrderId) -> Result<Attempt> {
-    let found = store::find_attempt(tx, order, AttemptKind::Authorise).await?;
-    found.ok_or_else(|| Error::internal(format!("the payment of {order} has no attempt")))
+impl Tried {
+    async fn of(tx: &mut db::Tx, order: OrderId) -> Result<Tried> {
+        Ok(Tried { order, attempts: store::attempts(tx, order).await? })
+    }
+
+    fn find(&self, kind: AttemptKind) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.kind == kind)
+    }
+
+    /// The attempt at one thing, while it has no outcome.
+    fn pending(&self, kind: AttemptKind) -> Option<Attempt> {
+        self.find(kind).filter(|attempt| attempt.state == AttemptState::Pending).cloned()
+    }
+
+    /// The attempt by which the money was promised.
+    fn promise(&self) -> Result<&Attempt> {
+        let found = self.find(AttemptKind::Authorise);
+        found.ok_or_else(|| Error::internal(format!("the payment of {} has no attempt", self.order)))
+    }
+
+    /// The attempt at one thing: the one that is there, or a new one, saved
+    /// before the provider hears of it. Says whether it is new.
+    async fn attempt(&self, tx: &mut db::Tx, kind: AttemptKind) -> Result<(Attempt, bool)> {
+        if let Some(before) = self.find(kind) {
+            return Ok((before.clone(), false));
+        }
+        let attempt = self.promise()?.next(kind, AttemptId::new(tx.world()), tx.world().now());
+        store::insert_attempt(tx, &attempt).await?;
+        Ok((attempt, true))
+    }
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use contracts::payments::PaymentState;
 use db::Tx;
 use kernel::OrderId;
 
-use super::{Payments, attempt, promise};
+use super::{Payments, Tried};
 use crate::{
     RefundError,
     model::{Attempt, AttemptKind, AttemptState, Payment},
@@ -58,14 +58,12 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, RefundError> {
     match payment.state {
         PaymentState::Refunded => Ok(Next::PaidBack(payment)),
         PaymentState::Captured => {
-            let promised = promise(tx, order).await?;
-            let (attempt, new) = attempt(tx, &promised, AttemptKind::Refund).await?;
+            let (attempt, new) = Tried::of(tx, order).await?.attempt(tx, AttemptKind::Refund).await?;
             Ok(Next::Refund(attempt, new))
         }
         PaymentState::Authorised => {
-            let capture = store::find_attempt(tx, order, AttemptKind::Capture).await?;
-            let pending = capture.filter(|capture| capture.state == AttemptState::Pending);
-            Ok(pending.map_or(Next::Nothing, Next::Settle))
+            let tried = Tried::of(tx, order).await?;
+            Ok(tried.pending(AttemptKind::Capture).map_or(Next::Nothing, Next::Settle))
         }
         PaymentState::Pending | PaymentState::Voided | PaymentState::Declined => Ok(Next::Nothing),
     }

@@ -15,9 +15,6 @@ impl Payments {
         let now = self.db.world().now();
         db::write!(self.db, async |tx| {
             tx.repeatable();
-            if let Some(before) = store::find_screening(tx, ask.order).await? {
-                return Ok(before);
-            }
             // Two orders of one customer are counted one after the other.
             store::lock_shopper(tx, ask.customer).await?;
             let others = store::count_screened(tx, ask.customer, now - VELOCITY_SPAN, most).await?;
@@ -25,6 +22,7 @@ impl Payments {
             if store::insert_screening(tx, ask, &found, now).await? {
                 return Ok(found);
             }
+            // It was screened before, by whichever rules held then.
             let first = store::find_screening(tx, ask.order).await?;
             first.ok_or_else(|| Error::internal(format!("the screening of {} is gone", ask.order)))
         })

@@ -91,8 +91,7 @@ impl Payments {
 pub async fn save(tx: &mut Tx, asked: &Attempt, outcome: Option<&Outcome>) -> Result<Settled> {
     let order = asked.order_id;
     let gone = || Error::internal(format!("{} of {order} or its payment is not there", asked.key));
-    let undone = store::lock_gate(tx, order).await?;
-    let payment = store::find_payment(tx, order).await?.ok_or_else(gone)?;
+    let undone = store::lock_gate(tx, order).await?.undone;
     let now = tx.world().now();
     let ended = match outcome {
         Some(Outcome::Done { reference }) => {
@@ -103,27 +102,37 @@ pub async fn save(tx: &mut Tx, asked: &Attempt, outcome: Option<&Outcome>) -> Re
         }
         Some(Outcome::Unknown { .. }) | None => None,
     };
-    let (attempt, payment) = match ended {
+    let (attempt, moved) = match ended {
         Some(attempt) => {
-            let payment = follow(tx, &attempt, payment).await?;
-            (attempt, payment)
+            let moved = follow(tx, &attempt).await?;
+            (attempt, moved)
         }
-        None => (store::attempt_by_key(tx, asked.key).await?.ok_or_else(gone)?, payment),
+        None => (store::attempt_by_key(tx, asked.key).await?.ok_or_else(gone)?, None),
+    };
+    let payment = match moved {
+        Some(payment) => payment,
+        None => store::find_payment(tx, order).await?.ok_or_else(gone)?,
     };
     Ok(Settled { attempt, payment, undone })
 }
 
-/// What follows from an outcome that was just saved.
-async fn follow(tx: &mut Tx, attempt: &Attempt, payment: Payment) -> Result<Payment> {
+/// What follows from an outcome that was just saved; returns the payment if it
+/// moved.
+async fn follow(tx: &mut Tx, attempt: &Attempt) -> Result<Option<Payment>> {
     let Some(arrow) = arrow(attempt.kind, attempt.state) else {
-        return Ok(payment);
+        return Ok(None);
     };
     let now = tx.world().now();
-    let Some(payment) = store::advance(tx, &payment, arrow, now).await? else {
+    let Some(payment) = store::advance(tx, attempt, arrow, now).await? else {
         let (from, to) = arrow;
+        let found = store::find_payment(tx, attempt.order_id).await?;
+        let is = found.map_or("not there".into(), |payment| {
+            format!("{} over {}", payment.state, payment.money(payment.amount))
+        });
         let message = format!(
-            "the payment of {} is {}, so it cannot go from {from} to {to}",
-            attempt.order_id, payment.state
+            "the payment of {} is {is}, so {} cannot go from {from} to {to}",
+            attempt.order_id,
+            attempt.money()
         );
         return Err(Error::internal(message));
     };
@@ -146,5 +155,5 @@ async fn follow(tx: &mut Tx, attempt: &Attempt, payment: Payment) -> Result<Paym
         version: payment.version,
     };
     bus::outbox::add(tx, &event).await?;
-    Ok(payment)
+    Ok(Some(payment))
 }

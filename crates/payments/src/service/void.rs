@@ -4,7 +4,7 @@ use contracts::payments::PaymentState;
 use db::Tx;
 use kernel::OrderId;
 
-use super::{Payments, attempt, promise};
+use super::{Payments, Tried};
 use crate::{
     VoidError,
     model::{Attempt, AttemptKind, AttemptState},
@@ -53,17 +53,16 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, VoidError> {
     if let Some(PaymentState::Captured | PaymentState::Refunded) = state {
         return Err(VoidError::AlreadyCaptured { order });
     }
-    let capture = store::find_attempt(tx, order, AttemptKind::Capture).await?;
-    if let Some(capture) = capture.filter(|capture| capture.state == AttemptState::Pending) {
+    let tried = Tried::of(tx, order).await?;
+    if let Some(capture) = tried.pending(AttemptKind::Capture) {
         // Perhaps the money is taken: then there is no promise to give back.
         return Ok(Next::Settle(capture));
     }
     store::mark_undone(tx, order).await?;
     match state {
-        Some(PaymentState::Pending) => Ok(Next::Settle(promise(tx, order).await?)),
+        Some(PaymentState::Pending) => Ok(Next::Settle(tried.promise()?.clone())),
         Some(PaymentState::Authorised) => {
-            let promised = promise(tx, order).await?;
-            let (attempt, new) = attempt(tx, &promised, AttemptKind::Void).await?;
+            let (attempt, new) = tried.attempt(tx, AttemptKind::Void).await?;
             Ok(Next::Void(attempt, new))
         }
         _ => Ok(Next::Nothing),

@@ -2,10 +2,11 @@
 
 mod books;
 
+use contracts::payments::PaymentState;
 use db::{Migration, Tx, query};
-use kernel::{AttemptId, OrderId, Result, Time};
+use kernel::{AttemptId, OrderId, Result, Time, uuid::Uuid};
 
-use crate::model::{Attempt, AttemptKind, AttemptState, Payment};
+use crate::model::{Attempt, AttemptState, Payment, amounts_in};
 
 pub use books::*;
 
@@ -87,19 +88,28 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         CREATE INDEX webhooks_heard_at ON webhooks_heard (heard_at)",
 }];
 
-/// Locks the gate of an order until the transaction ends; returns whether the
-/// order was undone, which stays true until then.
-pub async fn lock_gate(tx: &mut Tx, order: OrderId) -> Result<bool> {
-    let (undone,): (bool,) = query(
+/// The gate of an order, locked until the transaction ends: what is read of
+/// the order stays true until then.
+pub struct Gate {
+    /// Whether the order was undone.
+    pub undone: bool,
+    /// How often it was locked before; at nought nothing is there behind it.
+    pub turns: i64,
+}
+
+db::from_row!(Gate { undone, turns });
+
+/// Locks the gate of an order, and makes it when there is none.
+pub async fn lock_gate(tx: &mut Tx, order: OrderId) -> Result<Gate> {
+    query(
         "INSERT INTO gates (order_id, undone, turns) VALUES ($1, $2, 0)
          ON CONFLICT (order_id) DO UPDATE SET turns = gates.turns + 1
-         RETURNING undone",
+         RETURNING undone, turns",
     )
     .bind(order)
     .bind(false)
     .fetch_one(tx)
-    .await?;
-    Ok(undone)
+    .await
 }
 
 /// Leaves the mark of an undo on a gate that is locked.
@@ -141,27 +151,41 @@ pub async fn find_payment(tx: &mut Tx, order: OrderId) -> Result<Option<Payment>
     .await
 }
 
-/// Moves a payment along an arrow, with the amounts that belong to its end.
-/// Returns it as it is then, or nothing if it did not stand at the beginning.
+/// The payments of the orders behind this one, in their order.
+pub async fn payments_after(tx: &mut Tx, after: OrderId, limit: i64) -> Result<Vec<Payment>> {
+    query(
+        "SELECT id, order_id, customer_id, state, amount, currency, captured, refunded, version
+         FROM payments WHERE order_id > $1 ORDER BY order_id LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(tx)
+    .await
+}
+
+/// Moves the payment of an attempt along an arrow, with the amounts that belong
+/// to its end. Returns it as it is then, or nothing if it did not stand at the
+/// beginning or is about another amount.
 pub async fn advance(
     tx: &mut Tx,
-    payment: &Payment,
-    (from, to): (contracts::payments::PaymentState, contracts::payments::PaymentState),
+    attempt: &Attempt,
+    (from, to): (PaymentState, PaymentState),
     now: Time,
 ) -> Result<Option<Payment>> {
-    let (captured, refunded) = payment.amounts_in(to);
+    let (captured, refunded) = amounts_in(to, attempt.amount);
     query(
         "UPDATE payments
          SET state = $3, captured = $4, refunded = $5, version = version + 1, changed_at = $6
-         WHERE order_id = $1 AND state = $2
+         WHERE order_id = $1 AND state = $2 AND amount = $7
          RETURNING id, order_id, customer_id, state, amount, currency, captured, refunded, version",
     )
-    .bind(payment.order_id)
+    .bind(attempt.order_id)
     .bind(from)
     .bind(to)
     .bind(captured)
     .bind(refunded)
     .bind(now)
+    .bind(attempt.amount)
     .fetch_optional(tx)
     .await
 }
@@ -187,18 +211,6 @@ pub async fn insert_attempt(tx: &mut Tx, attempt: &Attempt) -> Result<()> {
     Ok(())
 }
 
-/// The attempt of an order at one thing.
-pub async fn find_attempt(tx: &mut Tx, order: OrderId, kind: AttemptKind) -> Result<Option<Attempt>> {
-    query(
-        "SELECT key, order_id, kind, state, amount, currency, token, reference, code, started_at, ended_at
-         FROM attempts WHERE order_id = $1 AND kind = $2",
-    )
-    .bind(order)
-    .bind(kind)
-    .fetch_optional(tx)
-    .await
-}
-
 /// The attempt with this key.
 pub async fn attempt_by_key(tx: &mut Tx, key: AttemptId) -> Result<Option<Attempt>> {
     query(
@@ -221,13 +233,27 @@ pub async fn attempts(tx: &mut Tx, order: OrderId) -> Result<Vec<Attempt>> {
     .await
 }
 
-/// Attempts whose outcome nobody has saved since then.
-pub async fn attempts_pending(tx: &mut Tx, before: Time, limit: i64) -> Result<Vec<Attempt>> {
+/// Before all attempts.
+pub const OLDEST_ATTEMPT: (Time, AttemptId) = (Time::from_micros(0), AttemptId::from_uuid(Uuid::nil()));
+/// Before all orders.
+pub const OLDEST_ORDER: (Time, OrderId) = (Time::from_micros(0), OrderId::from_uuid(Uuid::nil()));
+
+/// Attempts whose outcome nobody has saved since then, oldest first, behind
+/// this one.
+pub async fn attempts_pending(
+    tx: &mut Tx,
+    before: Time,
+    after: (Time, AttemptId),
+    limit: i64,
+) -> Result<Vec<Attempt>> {
     query(
         "SELECT key, order_id, kind, state, amount, currency, token, reference, code, started_at, ended_at
-         FROM attempts WHERE state = 'pending' AND started_at <= $1 ORDER BY started_at LIMIT $2",
+         FROM attempts WHERE state = 'pending' AND started_at <= $1 AND (started_at, key) > ($2, $3)
+         ORDER BY started_at, key LIMIT $4",
     )
     .bind(before)
+    .bind(after.0)
+    .bind(after.1)
     .bind(limit)
     .fetch_all(tx)
     .await
@@ -261,16 +287,24 @@ pub async fn end_attempt(
     .await
 }
 
-/// Orders that were undone although their money is still promised, since then.
-pub async fn undone_but_promised(tx: &mut Tx, before: Time, limit: i64) -> Result<Vec<OrderId>> {
-    let rows: Vec<(OrderId,)> = query(
-        "SELECT p.order_id FROM payments p JOIN gates g ON g.order_id = p.order_id
-         WHERE p.state = 'authorised' AND p.changed_at <= $1 AND g.undone = TRUE
-         ORDER BY p.changed_at LIMIT $2",
+/// Orders that were undone although their money is still promised, since then,
+/// oldest first, behind this one.
+pub async fn undone_but_promised(
+    tx: &mut Tx,
+    before: Time,
+    after: (Time, OrderId),
+    limit: i64,
+) -> Result<Vec<(Time, OrderId)>> {
+    query(
+        "SELECT p.changed_at, p.order_id FROM payments p JOIN gates g ON g.order_id = p.order_id
+         WHERE p.state = 'authorised' AND p.changed_at <= $1 AND (p.changed_at, p.order_id) > ($2, $3)
+           AND g.undone = TRUE
+         ORDER BY p.changed_at, p.order_id LIMIT $4",
     )
     .bind(before)
+    .bind(after.0)
+    .bind(after.1)
     .bind(limit)
     .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(|(order,)| order).collect())
+    .await
 }

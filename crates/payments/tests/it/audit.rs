@@ -1,6 +1,6 @@
 //! The audit finds what is wrong, and says of which order.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use testkit::{TestDb, both_databases};
 
@@ -13,6 +13,7 @@ both_databases!(
     books_that_were_tampered_with_are_found,
     a_charge_that_is_not_in_our_books_is_found,
     what_stays_open_for_too_long_is_found,
+    every_payment_is_told_of_once_page_by_page,
 );
 
 async fn books_that_were_tampered_with_are_found(db: TestDb) {
@@ -72,4 +73,24 @@ async fn what_stays_open_for_too_long_is_found(db: TestDb) {
 
     let found = payments::audit(&shop.db).await.unwrap();
     assert!(found.len() == 1 && found[0].contains(&order.to_string()), "{found:#?}");
+}
+
+async fn every_payment_is_told_of_once_page_by_page(db: TestDb) {
+    let shop = Shop::start(&db, Way::Here).await;
+    let orders: Vec<_> = (0..505).map(|_| shop.order()).collect();
+    for order in &orders {
+        shop.authorise(*order, "tok_success").await.unwrap();
+    }
+    shop.capture(orders[3]).await.unwrap();
+
+    let first = payments::facts(&shop.db, None).await.unwrap();
+    let second = payments::facts(&shop.db, Some(first[499].order)).await.unwrap();
+
+    assert_eq!((first.len(), second.len()), (500, 5));
+    assert!(payments::facts(&shop.db, Some(second[4].order)).await.unwrap().is_empty());
+    let told: HashMap<_, _> = first.into_iter().chain(second).map(|fact| (fact.order, fact)).collect();
+    assert_eq!(told.len(), 505);
+    for order in &orders[..5] {
+        assert_eq!(told[order], shop.payment(*order).await.unwrap());
+    }
 }

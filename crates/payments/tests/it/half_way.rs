@@ -18,6 +18,9 @@ both_databases!(
     an_ask_without_an_answer_is_asked_after_and_never_guessed,
     a_process_that_dies_before_it_saves_the_outcome_has_charged_once,
     the_sweep_learns_what_nobody_came_back_for,
+    the_sweep_gives_up_soon_when_the_provider_is_away,
+    the_sweep_passes_by_what_stays_unknown,
+    the_sweep_gives_promises_back_whatever_stays_unknown,
     a_promise_that_comes_after_the_undo_is_given_back,
     an_ask_that_arrives_after_the_undo_has_no_effect_of_its_own,
     a_void_learns_first_whether_the_money_was_taken,
@@ -153,6 +156,71 @@ async fn the_sweep_learns_what_nobody_came_back_for(db: TestDb) {
         assert_eq!(shop.state(order).await, then.as_str());
     }
     assert_eq!(shop.payments.recover().await.unwrap(), 0, "the second sweep finds nothing");
+    shop.audit().await;
+}
+
+/// Orders whose authorisation never arrived, long enough ago for the sweep.
+async fn lost(shop: &Shop, count: usize) -> Vec<OrderId> {
+    let orders: Vec<_> = (0..count).map(|_| shop.order()).collect();
+    for order in &orders {
+        shop.moody.be(Mood::Lost);
+        shop.authorise(*order, "tok_success").await.unwrap_err();
+    }
+    shop.clock.forward(Duration::from_secs(61));
+    shop.moody.asks_after.store(0, Ordering::SeqCst);
+    orders
+}
+
+async fn the_sweep_gives_up_soon_when_the_provider_is_away(db: TestDb) {
+    let shop = Shop::start(&db, Way::Here).await;
+    let orders = lost(&shop, 20).await;
+
+    shop.moody.be_deaf(true);
+    assert_eq!(shop.payments.recover().await.unwrap(), 0);
+    let asked_after = shop.moody.asks_after.load(Ordering::SeqCst);
+    shop.moody.be_deaf(false);
+    assert_eq!(shop.payments.recover().await.unwrap(), 20);
+
+    assert_eq!((asked_after, shop.moody.most_at_once()), (8, 8));
+    for order in orders {
+        assert_eq!(shop.charges(order).await, [ChargeState::Authorised]);
+    }
+    shop.audit().await;
+}
+
+async fn the_sweep_passes_by_what_stays_unknown(db: TestDb) {
+    let shop = Shop::start(&db, Way::Here).await;
+    let orders = lost(&shop, 120).await;
+    for order in &orders[..4] {
+        shop.moody.be_deaf_to(shop.payments.books(*order).await.unwrap().attempts[0].key);
+    }
+
+    assert_eq!(shop.payments.recover().await.unwrap(), 116, "in one pass");
+
+    for order in &orders[4..] {
+        assert_eq!(shop.charges(*order).await, [ChargeState::Authorised]);
+    }
+    assert!(shop.charges(orders[0]).await.is_empty());
+    shop.audit().await;
+}
+
+async fn the_sweep_gives_promises_back_whatever_stays_unknown(db: TestDb) {
+    let shop = Shop::start(&db, Way::Here).await;
+    let promised: Vec<_> = (0..100).map(|_| shop.order()).collect();
+    for order in &promised {
+        shop.authorise(*order, "tok_success").await.unwrap();
+    }
+    let undone: Result<u64> =
+        db::write!(shop.db, async |tx| { db::query("UPDATE gates SET undone = TRUE").execute(tx).await });
+    undone.unwrap();
+    let unknown = lost(&shop, 1).await;
+    shop.moody.be_deaf_to(shop.payments.books(unknown[0]).await.unwrap().attempts[0].key);
+
+    assert_eq!(shop.payments.recover().await.unwrap(), 100, "in one pass");
+
+    for order in promised {
+        assert_eq!(shop.charges(order).await, [ChargeState::Voided]);
+    }
     shop.audit().await;
 }
 

@@ -34,12 +34,25 @@ pub struct Moody {
     sandbox: Sandbox,
     next: Arc<Mutex<Option<Mood>>>,
     deaf: Arc<Mutex<bool>>,
+    deaf_to: Arc<Mutex<Vec<AttemptId>>>,
     pub asks: Arc<AtomicUsize>,
+    /// How often it was asked after something.
+    pub asks_after: Arc<AtomicUsize>,
+    /// How many ask after something at this moment, and the most that ever did.
+    crowd: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Moody {
     pub fn new(sandbox: Sandbox) -> Moody {
-        Moody { sandbox, next: Arc::default(), deaf: Arc::default(), asks: Arc::default() }
+        Moody {
+            sandbox,
+            next: Arc::default(),
+            deaf: Arc::default(),
+            deaf_to: Arc::default(),
+            asks: Arc::default(),
+            asks_after: Arc::default(),
+            crowd: Arc::default(),
+        }
     }
 
     /// The next ask meets this mood, those after it none.
@@ -50,6 +63,16 @@ impl Moody {
     /// Whether the provider can be asked after anything.
     pub fn be_deaf(&self, deaf: bool) {
         *self.deaf.lock().unwrap() = deaf;
+    }
+
+    /// From now on it cannot be asked after this.
+    pub fn be_deaf_to(&self, key: AttemptId) {
+        self.deaf_to.lock().unwrap().push(key);
+    }
+
+    /// The most that ever asked after something at once.
+    pub fn most_at_once(&self) -> usize {
+        self.crowd.lock().unwrap().1
     }
 
     async fn meet(&self, ask: impl Future<Output = Outcome>) -> Outcome {
@@ -100,7 +123,15 @@ impl Provider for Moody {
     }
 
     async fn find(&self, key: AttemptId) -> Result<Option<Outcome>> {
-        if *self.deaf.lock().unwrap() {
+        self.asks_after.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut crowd = self.crowd.lock().unwrap();
+            crowd.0 += 1;
+            crowd.1 = crowd.1.max(crowd.0);
+        }
+        tokio::task::yield_now().await;
+        self.crowd.lock().unwrap().0 -= 1;
+        if *self.deaf.lock().unwrap() || self.deaf_to.lock().unwrap().contains(&key) {
             return Err(Error::unavailable("provider_unreachable", "the provider cannot be reached"));
         }
         self.sandbox.find(key).await

@@ -8,19 +8,11 @@ use crate::shelf::{Take, Wooden, each_way};
 async fn the_answer_is_the_same_here_and_elsewhere() {
     let service = Wooden::new();
     let order = OrderId::new(&World::real());
-    let take = |quantity| Take {
-        order,
-        sku: "mug".parse().unwrap(),
-        quantity,
-    };
+    let take = |quantity| Take { order, sku: "mug".parse().unwrap(), quantity };
 
     for (way, shelf) in each_way(&service).await {
         let taken = shelf.take(take(3)).await.unwrap();
-        assert_eq!(
-            (taken.order, taken.left[&"mug".parse().unwrap()]),
-            (order, 7),
-            "{way}"
-        );
+        assert_eq!((taken.order, taken.left[&"mug".parse().unwrap()]), (order, 7), "{way}");
         shelf.put_back(order).await.unwrap();
         assert_eq!(*service.taken.lock().unwrap(), 0, "{way}");
     }
@@ -48,17 +40,9 @@ async fn the_error_is_the_same_here_and_elsewhere() {
             let error = shelf.fail(kind).await.unwrap_err();
             assert_eq!((error.kind, &*error.code), (kind, "as_asked"), "{way}");
             assert_eq!(error.message, format!("{kind:?} was asked for"), "{way}");
-            assert_eq!(
-                (error.fields.len(), &*error.fields[0].pointer),
-                (1, "/lines/0"),
-                "{way}"
-            );
+            assert_eq!((error.fields.len(), &*error.fields[0].pointer), (1, "/lines/0"), "{way}");
         }
-        let take = Take {
-            order: OrderId::new(&World::real()),
-            sku: "mug".parse().unwrap(),
-            quantity: 11,
-        };
+        let take = Take { order: OrderId::new(&World::real()), sku: "mug".parse().unwrap(), quantity: 11 };
         let error = shelf.take(take).await.unwrap_err();
         assert_eq!(
             (error.kind, &*error.code, &*error.message),

@@ -24,10 +24,7 @@ fn client(address: &str, limit: Duration) -> ShelfClient {
     ShelfClient(Channel::with(
         World::real(),
         vec![address.to_owned()],
-        Options {
-            limit,
-            ..Options::default()
-        },
+        Options { limit, ..Options::default() },
     ))
 }
 
@@ -44,10 +41,7 @@ async fn a_service_that_is_away_is_unavailable() {
 
         let error = shelf.left(()).await.unwrap_err();
 
-        assert_eq!(
-            (error.kind, &*error.code),
-            (Kind::Unavailable, "service_unreachable")
-        );
+        assert_eq!((error.kind, &*error.code), (Kind::Unavailable, "service_unreachable"));
         assert!(error.message.contains("shelf"), "{}", error.message);
     }
 }
@@ -55,20 +49,13 @@ async fn a_service_that_is_away_is_unavailable() {
 #[tokio::test]
 async fn a_slow_answer_is_given_up_and_its_work_dropped() {
     let service = Wooden::new();
-    let shelf = client(
-        &serve(shelf_routes(service.clone())).await,
-        Duration::from_millis(100),
-    );
+    let shelf = client(&serve(shelf_routes(service.clone())).await, Duration::from_millis(100));
 
     let error = shelf.wait(300).await.unwrap_err();
 
     assert_eq!((error.kind, &*error.code), (Kind::TimedOut, "deadline_exceeded"));
     World::real().sleep(Duration::from_millis(400)).await;
-    assert_eq!(
-        service.finished.load(Ordering::SeqCst),
-        0,
-        "the work went on without anybody waiting"
-    );
+    assert_eq!(service.finished.load(Ordering::SeqCst), 0, "the work went on without anybody waiting");
 }
 
 #[tokio::test]
@@ -91,10 +78,7 @@ async fn the_deadline_travels_and_only_shrinks() {
     let world = World::real();
 
     let alone = shelf.left(()).await.unwrap().unwrap();
-    let within = rpc::within(world.now() + Duration::from_secs(2), shelf.left(()))
-        .await
-        .unwrap()
-        .unwrap();
+    let within = rpc::within(world.now() + Duration::from_secs(2), shelf.left(())).await.unwrap().unwrap();
     let over = rpc::within(world.now(), shelf.left(())).await.unwrap_err();
 
     assert!((9_000..=10_000).contains(&alone), "{alone}");
@@ -108,24 +92,9 @@ async fn an_answer_that_is_none_is_said_to_be_none() {
         (StatusCode::OK, "[]", Kind::Internal, "answer_not_understood"),
         (StatusCode::OK, "<html>", Kind::Internal, "answer_not_understood"),
         (StatusCode::NOT_FOUND, "", Kind::Internal, "answer_not_understood"),
-        (
-            StatusCode::BAD_REQUEST,
-            "{}",
-            Kind::Internal,
-            "answer_not_understood",
-        ),
-        (
-            StatusCode::BAD_GATEWAY,
-            "<html>",
-            Kind::Unavailable,
-            "service_unreachable",
-        ),
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "",
-            Kind::Unavailable,
-            "service_unreachable",
-        ),
+        (StatusCode::BAD_REQUEST, "{}", Kind::Internal, "answer_not_understood"),
+        (StatusCode::BAD_GATEWAY, "<html>", Kind::Unavailable, "service_unreachable"),
+        (StatusCode::SERVICE_UNAVAILABLE, "", Kind::Unavailable, "service_unreachable"),
     ];
     for (status, body, kind, code) in cases {
         let routes = Router::new().route("/rpc/shelf/left", post(async move || (status, body)));
@@ -144,10 +113,7 @@ async fn an_ask_that_is_none_is_refused() {
     let (status, body) = raw(&address, "wait", "\"soon\"", "1000").await;
 
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(
-        body.contains("unreadable_ask") && body.contains("invalid"),
-        "{body}"
-    );
+    assert!(body.contains("unreadable_ask") && body.contains("invalid"), "{body}");
 }
 
 #[tokio::test]
@@ -157,38 +123,21 @@ async fn addresses_are_taken_in_turn_and_the_trace_goes_along() {
             "/rpc/shelf/left",
             post(move |headers: HeaderMap| {
                 count.fetch_add(1, Ordering::SeqCst);
-                let trace = headers
-                    .get("traceparent")
-                    .map(|trace| trace.to_str().unwrap().to_owned());
-                async move {
-                    if trace.as_deref() == Some("00-1-2-01") {
-                        "5"
-                    } else {
-                        "null"
-                    }
-                }
+                let trace = headers.get("traceparent").map(|trace| trace.to_str().unwrap().to_owned());
+                async move { if trace.as_deref() == Some("00-1-2-01") { "5" } else { "null" } }
             }),
         )
     };
     let (first, second) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let addresses = vec![
-        serve(counted(first.clone())).await,
-        serve(counted(second.clone())).await,
-    ];
-    let options = Options {
-        traceparent: || Some("00-1-2-01".to_owned()),
-        ..Options::default()
-    };
+    let addresses = vec![serve(counted(first.clone())).await, serve(counted(second.clone())).await];
+    let options = Options { traceparent: || Some("00-1-2-01".to_owned()), ..Options::default() };
     let shelf = ShelfClient(Channel::with(World::real(), addresses, options));
 
     for _ in 0..10 {
         assert_eq!(shelf.left(()).await.unwrap(), Some(5));
     }
 
-    assert_eq!(
-        (first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)),
-        (5, 5)
-    );
+    assert_eq!((first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)), (5, 5));
 }
 
 #[tokio::test]

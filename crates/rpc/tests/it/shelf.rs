@@ -50,11 +50,7 @@ pub struct Wooden {
 
 impl Wooden {
     pub fn new() -> Arc<Wooden> {
-        Arc::new(Wooden {
-            world: World::real(),
-            finished: AtomicU32::new(0),
-            taken: Mutex::new(0),
-        })
+        Arc::new(Wooden { world: World::real(), finished: AtomicU32::new(0), taken: Mutex::new(0) })
     }
 }
 
@@ -63,16 +59,11 @@ impl Shelf for Wooden {
     async fn take(&self, ask: Take) -> kernel::Result<Taken> {
         let mut taken = self.taken.lock().unwrap();
         if *taken + ask.quantity > 10 {
-            return Err(
-                Error::conflict("out_of_stock", format!("{} is out of stock", ask.sku))
-                    .because("only ten fit"),
-            );
+            return Err(Error::conflict("out_of_stock", format!("{} is out of stock", ask.sku))
+                .because("only ten fit"));
         }
         *taken += ask.quantity;
-        Ok(Taken {
-            order: ask.order,
-            left: HashMap::from([(ask.sku, 10 - *taken)]),
-        })
+        Ok(Taken { order: ask.order, left: HashMap::from([(ask.sku, 10 - *taken)]) })
     }
 
     async fn put_back(&self, _: OrderId) -> kernel::Result<()> {
@@ -81,14 +72,8 @@ impl Shelf for Wooden {
     }
 
     async fn fail(&self, kind: Kind) -> kernel::Result<()> {
-        let fields = vec![FieldError {
-            pointer: "/lines/0".into(),
-            message: "is too long".into(),
-        }];
-        Err(Error {
-            fields,
-            ..Error::new(kind, "as_asked", format!("{kind:?} was asked for"))
-        })
+        let fields = vec![FieldError { pointer: "/lines/0".into(), message: "is too long".into() }];
+        Err(Error { fields, ..Error::new(kind, "as_asked", format!("{kind:?} was asked for")) })
     }
 
     async fn wait(&self, millis: u64) -> kernel::Result<Option<u64>> {
@@ -114,14 +99,7 @@ pub async fn serve(routes: axum::Router) -> String {
 pub async fn each_way(service: &Arc<Wooden>) -> Vec<(&'static str, Arc<dyn Shelf>)> {
     let address = serve(shelf_routes(service.clone())).await;
     let http1 = Channel::new(World::real(), vec![address.clone()]);
-    let http2 = Channel::with(
-        World::real(),
-        vec![address],
-        Options {
-            http2: true,
-            ..Options::default()
-        },
-    );
+    let http2 = Channel::with(World::real(), vec![address], Options { http2: true, ..Options::default() });
     vec![
         ("here", service.clone()),
         ("over HTTP/1.1", Arc::new(ShelfClient(http1))),

@@ -50,11 +50,7 @@ pub struct MaybeCaller(pub Option<Caller>);
 fn caller(parts: &Parts) -> Result<Caller, Error> {
     let caller = parts.extensions.get::<Caller>().copied();
     caller.ok_or_else(|| {
-        Error::new(
-            Kind::Unauthenticated,
-            "unauthenticated",
-            "sign in first: this needs a token",
-        )
+        Error::new(Kind::Unauthenticated, "unauthenticated", "sign in first: this needs a token")
     })
 }
 
@@ -74,9 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Customer {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Customer, Failure> {
-        Ok(Customer {
-            id: caller(parts)?.id,
-        })
+        Ok(Customer { id: caller(parts)?.id })
     }
 }
 

@@ -31,10 +31,7 @@ pub struct Claims {
 /// Signs a token. `private_key` is an Ed25519 key in PKCS #8 (DER), `kid` the
 /// name under which its public half can be found.
 pub fn sign(claims: &Claims, kid: &str, private_key: &[u8]) -> Result<String> {
-    let header = Header {
-        kid: Some(kid.to_owned()),
-        ..Header::new(Algorithm::EdDSA)
-    };
+    let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::EdDSA) };
     jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(private_key)).map_err(Error::internal)
 }
 
@@ -44,10 +41,7 @@ pub fn key_bytes(x: &str) -> Result<Vec<u8>> {
     if bytes.len() == 32 {
         Ok(bytes)
     } else {
-        Err(Error::internal(format!(
-            "an Ed25519 key has 32 bytes, not {}",
-            bytes.len()
-        )))
+        Err(Error::internal(format!("an Ed25519 key has 32 bytes, not {}", bytes.len())))
     }
 }
 

@@ -1,7 +1,11 @@
 //! Checking a token, once: verifying costs tens of microseconds, so what was
 //! verified is remembered by its hash until it expires or is revoked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, header};
@@ -31,8 +35,10 @@ struct Inner {
     validation: Validation,
     /// By the SHA-256 of the token: a copy of the memory opens nothing.
     verified: Cache<[u8; 32], Remembered>,
-    known_keys: Cache<String, KnownKey>,
-    revoked: Cache<SessionId, ()>,
+    /// The keys that there are, each to be asked for again at its time.
+    known_keys: Mutex<HashMap<String, (DecodingKey, Time)>>,
+    strangers: tokio::sync::Mutex<Strangers>,
+    revoked: Mutex<Revoked>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,17 +47,34 @@ struct Remembered {
     expires_at: Time,
 }
 
-#[derive(Clone)]
-struct KnownKey {
-    key: Option<DecodingKey>,
-    until: Time,
+/// What is known of the names that are not known: nothing is kept by name, since
+/// strangers make up as many as they like.
+#[derive(Default)]
+struct Strangers {
+    /// When one of them may next be asked for.
+    next_at: Time,
+    /// Why the last one could not be: then nobody knows that there is no such key.
+    failed: Option<Error>,
+}
+
+/// The sessions that were ended, until their tokens have expired. A map that
+/// keeps what it is given: a cache may refuse an entry.
+#[derive(Default)]
+struct Revoked {
+    until: HashMap<SessionId, Time>,
+    sweep_at: Time,
 }
 
 /// How long a key is used before it is asked for again.
 const KEY_KEPT: Duration = Duration::from_secs(300);
-/// How long it is remembered that there is no such key: long enough that a
-/// flood of made-up names is not passed on, short enough for a new key.
-const NO_KEY_KEPT: Duration = Duration::from_secs(10);
+/// How often a name that is not known is asked for, whichever it is: seldom
+/// enough that a flood of made-up names is not passed on, often enough for a
+/// new key.
+const STRANGERS: Duration = Duration::from_secs(1);
+/// How long an ended session is remembered: longer than any of its tokens lives.
+const REVOKED_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How often those that need not be remembered any more are dropped.
+const SWEEP: Duration = Duration::from_secs(60);
 
 impl Verifier {
     /// Tokens of [`ISSUER`], signed with one of these keys.
@@ -72,8 +95,9 @@ impl Verifier {
             keys,
             validation,
             verified: Cache::new(10_000),
-            known_keys: Cache::new(100),
-            revoked: Cache::new(100_000),
+            known_keys: Mutex::default(),
+            strangers: tokio::sync::Mutex::default(),
+            revoked: Mutex::default(),
         }))
     }
 
@@ -106,7 +130,7 @@ impl Verifier {
             inner.verified.invalidate(&hash).await;
             return Err(invalid("the token has expired"));
         }
-        if inner.revoked.contains_key(&remembered.caller.session) {
+        if lock(&inner.revoked).until.contains_key(&remembered.caller.session) {
             return Err(invalid("the session of this token was ended"));
         }
         Ok(remembered.caller)
@@ -114,7 +138,13 @@ impl Verifier {
 
     /// Refuses every token of this session from now on, in this process.
     pub async fn revoke(&self, session: SessionId) {
-        self.0.revoked.insert(session, ()).await;
+        let now = self.0.world.now();
+        let mut revoked = lock(&self.0.revoked);
+        if now >= revoked.sweep_at {
+            revoked.until.retain(|_, until| *until > now);
+            revoked.sweep_at = now + SWEEP;
+        }
+        revoked.until.insert(session, now + REVOKED_KEPT);
     }
 
     async fn check(&self, token: &str) -> Result<Remembered> {
@@ -122,55 +152,58 @@ impl Verifier {
         if header.alg != Algorithm::EdDSA {
             return Err(invalid("the token is not signed with EdDSA"));
         }
-        let kid = header
-            .kid
-            .filter(|kid| is_name(kid))
-            .ok_or_else(|| invalid("the token names no key"))?;
-        let key = self
-            .key(kid)
-            .await?
-            .ok_or_else(|| invalid("the token names a key that is not known"))?;
+        let kid = header.kid.filter(|kid| is_name(kid)).ok_or_else(|| invalid("the token names no key"))?;
+        let key = self.key(kid).await?.ok_or_else(|| invalid("the token names a key that is not known"))?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.0.validation);
-        let Claims {
-            sub, role, sid, exp, ..
-        } = claims.map_err(|_| invalid("the token does not hold"))?.claims;
+        let Claims { sub, role, sid, exp, .. } =
+            claims.map_err(|_| invalid("the token does not hold"))?.claims;
         let expires_at = Time::from_micros(exp.saturating_mul(1_000_000));
-        Ok(Remembered {
-            caller: Caller {
-                id: sub,
-                role,
-                session: sid,
-            },
-            expires_at,
-        })
+        Ok(Remembered { caller: Caller { id: sub, role, session: sid }, expires_at })
     }
 
     async fn key(&self, kid: String) -> Result<Option<DecodingKey>> {
         let inner = &*self.0;
-        let now = inner.world.now();
-        if let Some(known) = inner.known_keys.get(&kid).await
-            && now < known.until
-        {
-            return Ok(known.key);
+        match self.known(&kid) {
+            Some((key, until)) if inner.world.now() < until => return Ok(Some(key)),
+            Some(_) => return self.ask(kid).await,
+            None => {}
         }
-        let key = inner
-            .keys
-            .key(&kid)
-            .await?
-            .map(|bytes| DecodingKey::from_ed_der(&bytes));
-        let until = now + if key.is_some() { KEY_KEPT } else { NO_KEY_KEPT };
-        inner
-            .known_keys
-            .insert(
-                kid,
-                KnownKey {
-                    key: key.clone(),
-                    until,
-                },
-            )
-            .await;
+        // Who comes with the same new key meanwhile waits for the answer.
+        let mut strangers = inner.strangers.lock().await;
+        if let Some((key, _)) = self.known(&kid) {
+            return Ok(Some(key));
+        }
+        let now = inner.world.now();
+        // A clock that was set back does not keep new keys out.
+        if now < strangers.next_at && strangers.next_at <= now + STRANGERS {
+            return strangers.failed.clone().map_or(Ok(None), Err);
+        }
+        let outcome = self.ask(kid).await;
+        strangers.failed = outcome.as_ref().err().cloned();
+        strangers.next_at = inner.world.now() + STRANGERS;
+        outcome
+    }
+
+    fn known(&self, kid: &str) -> Option<(DecodingKey, Time)> {
+        lock(&self.0.known_keys).get(kid).cloned()
+    }
+
+    async fn ask(&self, kid: String) -> Result<Option<DecodingKey>> {
+        let inner = &*self.0;
+        let until = inner.world.now() + KEY_KEPT;
+        let key = inner.keys.key(&kid).await?.map(|bytes| DecodingKey::from_ed_der(&bytes));
+        let mut known = lock(&inner.known_keys);
+        match &key {
+            Some(key) => drop(known.insert(kid, (key.clone(), until))),
+            None => drop(known.remove(&kid)),
+        }
         Ok(key)
     }
+}
+
+/// Nothing in here panics half way, so what a panic left behind is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750).
@@ -186,9 +219,7 @@ fn bearer(value: &HeaderValue) -> std::result::Result<&str, Failure> {
 
 fn is_name(kid: &str) -> bool {
     (1..=64).contains(&kid.len())
-        && kid
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && kid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn invalid(message: &str) -> Error {

@@ -14,13 +14,15 @@ use axum::{
 use kernel::BoxFuture;
 use tower::Service;
 
+use crate::Failure;
+
 /// What a layer does.
 pub trait Around {
     /// What it keeps of the request until the answer is there.
     type Kept: Send + 'static;
 
-    /// Looks at the request, changes it, or answers in the place of whoever is inside.
-    fn before(&self, request: Request) -> Result<(Request, Self::Kept), Box<Response>>;
+    /// Looks at the request, changes it, or refuses it in the place of whoever is inside.
+    fn before(&self, request: Request) -> Result<(Request, Self::Kept), Failure>;
 
     /// Awaits the answer.
     fn around(
@@ -63,7 +65,8 @@ where
                 };
                 Box::pin(async move { Ok(L::around(kept, answer).await) })
             }
-            Err(response) => Box::pin(std::future::ready(Ok(*response))),
+            // Made when it is awaited: by then the layers outside have said what it is about.
+            Err(failure) => Box::pin(async move { Ok(failure.into_response()) }),
         }
     }
 }
@@ -74,10 +77,7 @@ macro_rules! layer {
         impl<S> tower::Layer<S> for $Layer {
             type Service = $crate::edge::around::Layered<$Layer, S>;
             fn layer(&self, inner: S) -> Self::Service {
-                $crate::edge::around::Layered {
-                    layer: self.clone(),
-                    inner,
-                }
+                $crate::edge::around::Layered { layer: self.clone(), inner }
             }
         }
     };

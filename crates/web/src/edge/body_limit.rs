@@ -2,16 +2,12 @@
 
 use std::future::Future;
 
-use axum::{
-    body::Body,
-    extract::Request,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http::header;
 use http_body_util::Limited;
 
 use super::around::{Around, layer};
-use crate::body;
+use crate::{Failure, body};
 
 /// Refuses larger bodies: at once when the length is announced, otherwise
 /// where the limit is passed. 413 `body_too_large`.
@@ -30,11 +26,11 @@ layer!(BodyLimit);
 impl Around for BodyLimit {
     type Kept = ();
 
-    fn before(&self, request: Request) -> Result<(Request, ()), Box<Response>> {
+    fn before(&self, request: Request) -> Result<(Request, ()), Failure> {
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         match length {
-            Some(length) if length > self.bytes as u64 => Err(Box::new(body::too_large().into_response())),
+            Some(length) if length > self.bytes as u64 => Err(body::too_large()),
             // Nothing is sent, or the server itself reads no more than was announced.
             Some(_) => Ok((request, ())),
             None => Ok((request.map(|body| Body::new(Limited::new(body, self.bytes))), ())),

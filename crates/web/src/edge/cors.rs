@@ -12,24 +12,12 @@ pub fn cors(origins: &[String]) -> Result<CorsLayer> {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(
-            origins
-                .iter()
-                .map(|origin| parse(origin))
-                .collect::<Result<Vec<_>>>()?,
-        )
+        AllowOrigin::list(origins.iter().map(|origin| parse(origin)).collect::<Result<Vec<_>>>()?)
     };
     let known = HeaderName::from_static;
     Ok(CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-        ])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
@@ -66,9 +54,5 @@ fn parse(origin: &str) -> Result<HeaderValue> {
         && !origin.ends_with('/')
         && uri.path().len() <= 1
         && uri.query().is_none();
-    if bare {
-        HeaderValue::from_str(origin).map_err(|_| wrong())
-    } else {
-        Err(wrong())
-    }
+    if bare { HeaderValue::from_str(origin).map_err(|_| wrong()) } else { Err(wrong()) }
 }

@@ -10,18 +10,13 @@ use crate::Failure;
 /// where a route has no such method (405 `method_not_allowed`, with `Allow`).
 /// Applied last: it knows the routes that are there already.
 pub fn with_fallbacks(routes: Router) -> Router {
-    routes
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(method_not_allowed)
+    routes.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed)
 }
 
 /// 404: there is no such route.
 pub async fn no_such_route() -> Failure {
-    Error::not_found(
-        "no_such_route",
-        "there is nothing at this address; /openapi.json lists what there is",
-    )
-    .into()
+    Error::not_found("no_such_route", "there is nothing at this address; /openapi.json lists what there is")
+        .into()
 }
 
 /// 405: the route is there, the method is not. The router adds `Allow`.

@@ -26,7 +26,7 @@ layer!(Panics);
 impl Around for Panics {
     type Kept = ();
 
-    fn before(&self, request: Request) -> Result<(Request, ()), Box<Response>> {
+    fn before(&self, request: Request) -> Result<(Request, ()), Failure> {
         Ok((request, ()))
     }
 
@@ -38,9 +38,7 @@ impl Around for Panics {
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("a handler panicked: {}", text.unwrap_or("without a text"))
 }

@@ -17,7 +17,10 @@ use kernel::{Time, World};
 use metrics::{Counter, Histogram};
 
 use super::around::{Around, layer};
-use crate::telemetry::{Current, Trace};
+use crate::{
+    Failure,
+    telemetry::{Current, Trace},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -25,10 +28,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// in a trace, counts and times it by route, and writes one line about it.
 /// Outermost, so that nothing leaves without it.
 pub fn requests(world: World) -> Requests {
-    Requests {
-        world,
-        numbers: Arc::new(Numbers::default()),
-    }
+    Requests { world, numbers: Arc::new(Numbers::default()) }
 }
 
 /// See [`requests`].
@@ -49,24 +49,16 @@ layer!(Requests);
 impl Around for Requests {
     type Kept = Kept;
 
-    fn before(&self, request: Request) -> Result<(Request, Kept), Box<Response>> {
+    fn before(&self, request: Request) -> Result<(Request, Kept), Failure> {
         let chance: [u8; 40] = self.world.random();
         let (for_trace, for_id) = chance.split_first_chunk::<24>().unwrap_or((&[1; 24], &[]));
         let headers = request.headers();
-        let before = headers
-            .get("traceparent")
-            .and_then(|text| Trace::parse(text.to_str().ok()?));
+        let before = headers.get("traceparent").and_then(|text| Trace::parse(text.to_str().ok()?));
         let trace = Trace::made_of(for_trace, before);
-        let request_id = headers
-            .get(REQUEST_ID)
-            .filter(|id| is_sane(id))
-            .cloned()
-            .unwrap_or_else(|| new_id(for_id));
+        let request_id =
+            headers.get(REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(|| new_id(for_id));
         let extensions = request.extensions();
-        let uri = extensions
-            .get::<OriginalUri>()
-            .map_or(request.uri(), |OriginalUri(uri)| uri)
-            .clone();
+        let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |OriginalUri(uri)| uri).clone();
         let line = Line {
             world: self.world.clone(),
             numbers: self.numbers.clone(),
@@ -78,16 +70,7 @@ impl Around for Requests {
             request_id: request_id.clone(),
             status: LEFT,
         };
-        Ok((
-            request,
-            Kept {
-                line,
-                current: Current {
-                    trace,
-                    request: Some((request_id, uri)),
-                },
-            },
-        ))
+        Ok((request, Kept { line, current: Current { trace, request: Some((request_id, uri)) } }))
     }
 
     async fn around(kept: Kept, answer: impl Future<Output = Response> + Send) -> Response {
@@ -136,10 +119,7 @@ impl Drop for Line {
 /// 1 to 128 characters that do no harm in a log.
 fn is_sane(id: &HeaderValue) -> bool {
     let id = id.as_bytes();
-    (1..=128).contains(&id.len())
-        && id
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
+    (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
 }
 
 fn new_id(chance: &[u8]) -> HeaderValue {
@@ -165,11 +145,8 @@ type OfRoute = HashMap<(Method, u16), (Counter, Histogram)>;
 impl Numbers {
     fn count(&self, route: &str, method: &Method, status: u16, took: Duration) {
         // A method that somebody made up must not become a label of its own.
-        let method = if is_known(method) {
-            method.clone()
-        } else {
-            Method::from_bytes(b"OTHER").unwrap_or_default()
-        };
+        let method =
+            if is_known(method) { method.clone() } else { Method::from_bytes(b"OTHER").unwrap_or_default() };
         let key = (method, status);
         let known = self.by_route.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((counter, histogram)) = known.get(route).and_then(|route| route.get(&key)) {
@@ -178,32 +155,18 @@ impl Numbers {
             return;
         }
         drop(known);
-        let labels = [
-            ("route", route.to_owned()),
-            ("method", key.0.to_string()),
-            ("status", status.to_string()),
-        ];
+        let labels =
+            [("route", route.to_owned()), ("method", key.0.to_string()), ("status", status.to_string())];
         let counter = metrics::counter!("http_requests_total", &labels);
         let histogram = metrics::histogram!("http_request_seconds", &labels[..2]);
         counter.increment(1);
         histogram.record(took.as_secs_f64());
         let mut known = self.by_route.write().unwrap_or_else(PoisonError::into_inner);
-        known
-            .entry(route.to_owned())
-            .or_default()
-            .insert(key, (counter, histogram));
+        known.entry(route.to_owned()).or_default().insert(key, (counter, histogram));
     }
 }
 
 fn is_known(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::POST,
-        Method::PATCH,
-        Method::PUT,
-        Method::DELETE,
-        Method::HEAD,
-        Method::OPTIONS,
-    ]
-    .contains(method)
+    [Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS]
+        .contains(method)
 }

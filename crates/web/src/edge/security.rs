@@ -6,6 +6,7 @@ use axum::{extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, header};
 
 use super::around::{Around, layer};
+use crate::Failure;
 
 /// Adds the twelve headers that helmet 8 (the usual one of Express) sets by
 /// default, with its values. One that a handler set itself stays.
@@ -26,37 +27,16 @@ const HEADERS: [(HeaderName, HeaderValue); 12] = [
              script-src-attr 'none';style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
         ),
     ),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
-    (
-        HeaderName::from_static("origin-agent-cluster"),
-        HeaderValue::from_static("?1"),
-    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("origin-agent-cluster"), HeaderValue::from_static("?1")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        header::STRICT_TRANSPORT_SECURITY,
-        HeaderValue::from_static("max-age=31536000; includeSubDomains"),
-    ),
-    (
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    ),
+    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_DNS_PREFETCH_CONTROL, HeaderValue::from_static("off")),
-    (
-        HeaderName::from_static("x-download-options"),
-        HeaderValue::from_static("noopen"),
-    ),
+    (HeaderName::from_static("x-download-options"), HeaderValue::from_static("noopen")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
-    (
-        HeaderName::from_static("x-permitted-cross-domain-policies"),
-        HeaderValue::from_static("none"),
-    ),
+    (HeaderName::from_static("x-permitted-cross-domain-policies"), HeaderValue::from_static("none")),
     // Off: the filter that it switched on in old browsers could itself be abused.
     (header::X_XSS_PROTECTION, HeaderValue::from_static("0")),
 ];
@@ -66,7 +46,7 @@ layer!(SecurityHeaders);
 impl Around for SecurityHeaders {
     type Kept = ();
 
-    fn before(&self, request: Request) -> Result<(Request, ()), Box<Response>> {
+    fn before(&self, request: Request) -> Result<(Request, ()), Failure> {
         Ok((request, ()))
     }
 

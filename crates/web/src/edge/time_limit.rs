@@ -30,7 +30,7 @@ layer!(TimeLimit);
 impl Around for TimeLimit {
     type Kept = TimeLimit;
 
-    fn before(&self, request: Request) -> Result<(Request, TimeLimit), Box<Response>> {
+    fn before(&self, request: Request) -> Result<(Request, TimeLimit), Failure> {
         Ok((request, self.clone()))
     }
 
@@ -39,11 +39,8 @@ impl Around for TimeLimit {
         answer: impl Future<Output = Response> + Send,
     ) -> Response {
         world.timeout(limit, answer).await.unwrap_or_else(|| {
-            let error = Error::new(
-                Kind::TimedOut,
-                "request_timed_out",
-                "this took longer than a request may take",
-            );
+            let error =
+                Error::new(Kind::TimedOut, "request_timed_out", "this took longer than a request may take");
             Failure::from(error).into_response()
         })
     }

@@ -15,26 +15,17 @@ pub struct Answer<T> {
 impl<T> Answer<T> {
     /// Given for the first time.
     pub fn first(value: T) -> Answer<T> {
-        Answer {
-            value,
-            replayed: false,
-        }
+        Answer { value, replayed: false }
     }
 
     /// Given before.
     pub fn again(value: T) -> Answer<T> {
-        Answer {
-            value,
-            replayed: true,
-        }
+        Answer { value, replayed: true }
     }
 
     /// The same answer in another form.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer {
-            value: f(self.value),
-            replayed: self.replayed,
-        }
+        Answer { value: f(self.value), replayed: self.replayed }
     }
 }
 
@@ -52,9 +43,7 @@ impl<T: IntoResponse> Answer<T> {
         let mut response = (status, self.value).into_response();
         if self.replayed {
             let name = HeaderName::from_static("idempotent-replayed");
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static("true"));
+            response.headers_mut().insert(name, HeaderValue::from_static("true"));
         }
         response
     }

@@ -37,12 +37,7 @@ impl IdempotencyKey {
         body: &[u8],
     ) -> IdempotencyKey {
         let body_hash = Sha256::digest(body).into();
-        IdempotencyKey {
-            scope: scope.into(),
-            route: route.into(),
-            key: key.into(),
-            body_hash,
-        }
+        IdempotencyKey { scope: scope.into(), route: route.into(), key: key.into(), body_hash }
     }
 }
 
@@ -73,26 +68,16 @@ fn read(parts: &Parts) -> Result<Option<IdempotencyKey>, Error> {
         return Ok(None);
     };
     let Some(BodyHash(body_hash)) = parts.extensions.get().copied() else {
-        return Err(Error::internal(
-            "the routes of this service are not inside web::service_layers",
-        ));
+        return Err(Error::internal("the routes of this service are not inside web::service_layers"));
     };
     let scope = parts
         .extensions
         .get::<Caller>()
         .map_or_else(|| "anonymous".to_owned(), |caller| caller.id.to_string());
     // The address itself, not its pattern: cancelling one order is not cancelling another.
-    let uri = parts
-        .extensions
-        .get::<OriginalUri>()
-        .map_or(&parts.uri, |OriginalUri(uri)| uri);
+    let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |OriginalUri(uri)| uri);
     let address = uri.path_and_query().map_or("/", |address| address.as_str());
-    Ok(Some(IdempotencyKey {
-        scope,
-        route: format!("{} {address}", parts.method),
-        key,
-        body_hash,
-    }))
+    Ok(Some(IdempotencyKey { scope, route: format!("{} {address}", parts.method), key, body_hash }))
 }
 
 /// 1 to 255 visible characters; quotes around them (RFC 9651 strings) fall away.
@@ -102,10 +87,7 @@ fn header(headers: &HeaderMap) -> Result<Option<String>, Error> {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default().trim();
-    let text = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(text);
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
     if fits && values.next().is_none() {
         Ok(Some(text.to_owned()))
@@ -128,10 +110,7 @@ mod tests {
         let long = "k".repeat(256);
         for (values, expected) in [
             (&[][..], Ok(None)),
-            (
-                &["8e03978e-40d5-43dd-bc93-6894a57f9324"],
-                Ok(Some("8e03978e-40d5-43dd-bc93-6894a57f9324")),
-            ),
+            (&["8e03978e-40d5-43dd-bc93-6894a57f9324"], Ok(Some("8e03978e-40d5-43dd-bc93-6894a57f9324"))),
             (&["\"quoted\""], Ok(Some("quoted"))),
             (&[""], Err("invalid_idempotency_key")),
             (&["\"\""], Err("invalid_idempotency_key")),

@@ -76,9 +76,7 @@ pub async fn answer<T: Serialize>(tx: &mut Tx, key: Option<&IdempotencyKey>, ans
     if saved == 1 {
         Ok(())
     } else {
-        Err(Error::internal(
-            "an answer was saved for a key that was not claimed",
-        ))
+        Err(Error::internal("an answer was saved for a key that was not claimed"))
     }
 }
 
@@ -123,11 +121,7 @@ struct Row {
     created_at: Time,
 }
 
-db::from_row!(Row {
-    body_hash,
-    answer,
-    created_at
-});
+db::from_row!(Row { body_hash, answer, created_at });
 
 impl Row {
     fn is_over(&self, now: Time) -> bool {
@@ -136,20 +130,13 @@ impl Row {
 
     fn again<T: DeserializeOwned>(self, key: &IdempotencyKey) -> Result<Answer<T>> {
         if self.body_hash != key.body_hash {
-            let message = format!(
-                "the idempotency key {} was used before for another request",
-                key.key
-            );
+            let message = format!("the idempotency key {} was used before for another request", key.key);
             return Err(Error::new(Kind::Mismatch, "idempotency_key_reused", message));
         }
         let Some(answer) = self.answer else {
-            return Err(Error::internal(
-                "an idempotency key was committed without its answer",
-            ));
+            return Err(Error::internal("an idempotency key was committed without its answer"));
         };
-        serde_json::from_str(&answer)
-            .map(Answer::again)
-            .map_err(Error::internal)
+        serde_json::from_str(&answer).map(Answer::again).map_err(Error::internal)
     }
 }
 

@@ -41,15 +41,11 @@ pub fn traceparent() -> Option<String> {
 
 /// The id of the request under way.
 pub(crate) fn request_id() -> Option<String> {
-    let id = CURRENT
-        .try_with(|current| current.request.as_ref().map(|(id, _)| id.clone()))
-        .ok()??;
+    let id = CURRENT.try_with(|current| current.request.as_ref().map(|(id, _)| id.clone())).ok()??;
     id.to_str().ok().map(str::to_owned)
 }
 
 /// The address of the request under way, as it came in.
 pub(crate) fn uri() -> Option<Uri> {
-    CURRENT
-        .try_with(|current| current.request.as_ref().map(|(_, uri)| uri.clone()))
-        .ok()?
+    CURRENT.try_with(|current| current.request.as_ref().map(|(_, uri)| uri.clone())).ok()?
 }

@@ -26,11 +26,7 @@ pub fn init(filter: &str, pretty: bool) -> Result<()> {
         )
         .try_init()
     } else {
-        let lines = fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false);
+        let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
         log.with(lines.with_writer(std::io::stderr)).try_init()
     };
     started.map_err(Error::internal)
@@ -42,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused() {
-        let error = init("info,orders=loud").unwrap_err();
+        let error = init("info,orders=loud", false).unwrap_err();
 
         assert_eq!(error.code, "invalid_log_filter");
         assert!(error.message.contains("orders=loud"), "{}", error.message);

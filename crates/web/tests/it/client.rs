@@ -33,11 +33,7 @@ impl Reply {
 
     /// Status and code of a problem, after a look at the rest of it.
     pub fn problem(&self) -> (u16, String) {
-        assert_eq!(
-            self.header("content-type"),
-            "application/problem+json",
-            "{self:?}"
-        );
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let body = self.json();
         let code = body["code"].as_str().unwrap().to_owned();
         assert_eq!(body["status"], self.status.as_u16());
@@ -64,11 +60,7 @@ pub async fn send(router: &Router, request: Request<Body>) -> Reply {
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    }
+    Reply { status: parts.status, headers: parts.headers, body: String::from_utf8_lossy(&body).into_owned() }
 }
 
 /// Somebody who signs tokens, and the place where his public key is found.
@@ -79,10 +71,7 @@ pub struct Signer {
 
 impl Signer {
     pub fn new(world: &World) -> Arc<Signer> {
-        Arc::new(Signer {
-            key: SigningKey::from_bytes(&world.random()),
-            world: world.clone(),
-        })
+        Arc::new(Signer { key: SigningKey::from_bytes(&world.random()), world: world.clone() })
     }
 
     pub fn verifier(self: &Arc<Signer>) -> Verifier {

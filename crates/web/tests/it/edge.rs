@@ -18,10 +18,7 @@ async fn what_nobody_answers_is_a_problem() {
     let app =
         edge::with_fallbacks(Router::new().route("/orders", post(async || "yes").delete(async || "no")));
 
-    assert_eq!(
-        ask(&app, "GET /nowhere", &[], "").await.problem(),
-        (404, "no_such_route".to_owned())
-    );
+    assert_eq!(ask(&app, "GET /nowhere", &[], "").await.problem(), (404, "no_such_route".to_owned()));
     let reply = ask(&app, "GET /orders", &[], "").await;
     assert_eq!(reply.problem(), (405, "method_not_allowed".to_owned()));
     assert_eq!(reply.header("allow"), "POST,DELETE");
@@ -84,10 +81,7 @@ async fn the_headers_of_helmet_are_there() {
     ] {
         assert_eq!(reply.header(name), value, "{name}");
     }
-    assert_eq!(
-        ask(&app, "GET /own", &[], "").await.header("x-frame-options"),
-        "DENY"
-    );
+    assert_eq!(ask(&app, "GET /own", &[], "").await.header("x-frame-options"), "DENY");
 }
 
 #[tokio::test]
@@ -100,16 +94,11 @@ async fn large_answers_are_compressed_as_the_caller_likes() {
 
     for coding in ["gzip", "br", "zstd"] {
         let reply = ask(&app, "GET /large", &[("accept-encoding", coding)], "").await;
-        assert_eq!(
-            (reply.header("content-encoding"), reply.body.len() < 400),
-            (coding, true)
-        );
+        assert_eq!((reply.header("content-encoding"), reply.body.len() < 400), (coding, true));
         assert!(reply.header("vary").contains("accept-encoding"));
     }
     assert_eq!(
-        ask(&app, "GET /small", &[("accept-encoding", "gzip")], "")
-            .await
-            .header("content-encoding"),
+        ask(&app, "GET /small", &[("accept-encoding", "gzip")], "").await.header("content-encoding"),
         ""
     );
     assert_eq!(ask(&app, "GET /large", &[], "").await.body.len(), 4000);
@@ -118,36 +107,18 @@ async fn large_answers_are_compressed_as_the_caller_likes() {
 #[tokio::test]
 async fn pages_of_known_origins_may_call() {
     let origins = ["https://shop.example.com".to_owned()];
-    let app = Router::new()
-        .route("/", get(async || "page"))
-        .layer(edge::cors(&origins).unwrap());
+    let app = Router::new().route("/", get(async || "page")).layer(edge::cors(&origins).unwrap());
     let preflight = async |origin: &str| {
         let headers = [("origin", origin), ("access-control-request-method", "POST")];
         ask(&app, "OPTIONS /", &headers, "").await
     };
 
     let known = preflight("https://shop.example.com").await;
-    assert_eq!(
-        known.header("access-control-allow-origin"),
-        "https://shop.example.com"
-    );
-    assert!(
-        known
-            .header("access-control-allow-headers")
-            .contains("idempotency-key")
-    );
-    assert_eq!(
-        preflight("https://evil.example.com")
-            .await
-            .header("access-control-allow-origin"),
-        ""
-    );
+    assert_eq!(known.header("access-control-allow-origin"), "https://shop.example.com");
+    assert!(known.header("access-control-allow-headers").contains("idempotency-key"));
+    assert_eq!(preflight("https://evil.example.com").await.header("access-control-allow-origin"), "");
     for wrong in ["shop.example.com", "https://shop.example.com/", "ftp://a", ""] {
-        assert_eq!(
-            edge::cors(&[wrong.to_owned()]).unwrap_err().code,
-            "invalid_origin",
-            "{wrong}"
-        );
+        assert_eq!(edge::cors(&[wrong.to_owned()]).unwrap_err().code, "invalid_origin", "{wrong}");
     }
 }
 
@@ -173,11 +144,18 @@ async fn the_layers_stand_together() {
 
     assert_eq!(reply.problem().0, 404);
     assert_eq!(reply.header("access-control-allow-origin"), "*");
-    assert_eq!(
-        (
-            reply.header("x-request-id").len(),
-            reply.header("x-frame-options")
-        ),
-        (32, "SAMEORIGIN")
-    );
+    assert_eq!((reply.header("x-request-id").len(), reply.header("x-frame-options")), (32, "SAMEORIGIN"));
+}
+
+#[tokio::test]
+async fn a_body_refused_by_its_announced_length_names_its_request() {
+    let app = Router::new()
+        .route("/", post(async || "taken"))
+        .layer(edge::body_limit(100))
+        .layer(edge::requests(World::real()));
+
+    let reply = ask(&app, "POST /", &[("content-length", "101"), ("x-request-id", "req-7")], "").await;
+
+    assert_eq!(reply.problem(), (413, "body_too_large".to_owned()));
+    assert_eq!(reply.json()["instance"], "req-7");
 }

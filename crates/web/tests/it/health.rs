@@ -15,18 +15,16 @@ use crate::client::ask;
 async fn readiness_follows_what_is_needed() {
     let up = Arc::new(AtomicBool::new(true));
     let seen = up.clone();
-    let health = Health::new(World::real())
-        .check("clock", async || Ok(()))
-        .check("database", move || {
-            let up = seen.load(Ordering::SeqCst);
-            async move {
-                if up {
-                    Ok(())
-                } else {
-                    Err(Error::unavailable("database_away", "the database is away").because("secret"))
-                }
+    let health = Health::new(World::real()).check("clock", async || Ok(())).check("database", move || {
+        let up = seen.load(Ordering::SeqCst);
+        async move {
+            if up {
+                Ok(())
+            } else {
+                Err(Error::unavailable("database_away", "the database is away").because("secret"))
             }
-        });
+        }
+    });
     let app = health.clone().routes();
 
     assert_eq!(ask(&app, "GET /readyz", &[], "").await.status, 200);
@@ -64,14 +62,8 @@ async fn requests_are_counted_by_pattern() {
     let text = ask(&app, "GET /metrics", &[], "").await.body;
 
     let line = |line: &str| text.lines().any(|found| found == line);
-    assert!(
-        line("http_requests_total{route=\"/counted/{id}\",method=\"GET\",status=\"200\"} 3"),
-        "{text}"
-    );
-    assert!(
-        line("http_requests_total{route=\"/counted/{id}\",method=\"OTHER\",status=\"405\"} 1"),
-        "{text}"
-    );
+    assert!(line("http_requests_total{route=\"/counted/{id}\",method=\"GET\",status=\"200\"} 3"), "{text}");
+    assert!(line("http_requests_total{route=\"/counted/{id}\",method=\"OTHER\",status=\"405\"} 1"), "{text}");
     assert!(
         line("http_request_seconds_bucket{route=\"/counted/{id}\",method=\"GET\",le=\"+Inf\"} 3"),
         "{text}"
@@ -89,9 +81,7 @@ async fn the_description_is_made_from_the_routes() {
         "numbers"
     }
     let frame = openapi::frame("Shop", "1.0.0", "A shop.");
-    let (routes, api) = OpenApiRouter::with_openapi(frame)
-        .routes(routes!(numbers))
-        .split_for_parts();
+    let (routes, api) = OpenApiRouter::with_openapi(frame).routes(routes!(numbers)).split_for_parts();
     let app = routes.merge(openapi::route(&api).unwrap());
 
     let body = ask(&app, "GET /openapi.json", &[], "").await.json();
@@ -103,10 +93,7 @@ async fn the_description_is_made_from_the_routes() {
         (&"limit".into(), &"cursor".into())
     );
     assert!(call["responses"]["default"]["content"]["application/problem+json"].is_object());
-    assert_eq!(
-        body["components"]["securitySchemes"]["bearer"]["scheme"],
-        "bearer"
-    );
+    assert_eq!(body["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     assert!(body["components"]["schemas"]["Problem"]["properties"]["code"].is_object());
     assert!(body["components"]["schemas"]["ProblemField"].is_object());
 }

@@ -44,10 +44,8 @@ async fn one_key_fifty_times_at_once_has_one_effect(shop: Shop) {
     let replies = futures::future::join_all(asks).await;
 
     assert_eq!(shop.orders().await, 1);
-    let first: Vec<_> = replies
-        .iter()
-        .filter(|reply| reply.header("idempotent-replayed").is_empty())
-        .collect();
+    let first: Vec<_> =
+        replies.iter().filter(|reply| reply.header("idempotent-replayed").is_empty()).collect();
     assert_eq!(first.len(), 1);
     for reply in &replies {
         assert_eq!((reply.status, &reply.body), (StatusCode::CREATED, &first[0].body));
@@ -64,20 +62,14 @@ async fn the_same_key_for_another_body_is_refused(shop: Shop) {
 }
 
 async fn a_key_belongs_to_its_caller_and_its_address(shop: Shop) {
-    let (ann, bob) = (
-        shop.signer.bearer(Role::Customer),
-        shop.signer.bearer(Role::Customer),
-    );
+    let (ann, bob) = (shop.signer.bearer(Role::Customer), shop.signer.bearer(Role::Customer));
 
     for line in ["POST /orders/a", "POST /orders/b"] {
         for bearer in [&ann, &bob] {
             for again in ["", "true"] {
                 let headers = [("idempotency-key", "k1"), ("authorization", bearer.as_str())];
                 let reply = ask(&shop.app, line, &headers, "{\"sku\":\"mug\"}").await;
-                assert_eq!(
-                    (reply.status, reply.header("idempotent-replayed")),
-                    (StatusCode::CREATED, again)
-                );
+                assert_eq!((reply.status, reply.header("idempotent-replayed")), (StatusCode::CREATED, again));
             }
         }
     }
@@ -90,19 +82,14 @@ async fn a_failed_first_leaves_no_trace(shop: Shop) {
     let again = shop.place("k1", "{\"sku\":\"mug\"}").await;
 
     assert_eq!(failed.problem(), (409, "out_of_stock".to_owned()));
-    assert_eq!(
-        (again.status, again.header("idempotent-replayed")),
-        (StatusCode::CREATED, "")
-    );
+    assert_eq!((again.status, again.header("idempotent-replayed")), (StatusCode::CREATED, ""));
     assert_eq!(shop.orders().await, 1);
 }
 
 async fn without_a_key_everything_is_done_each_time(shop: Shop) {
     for _ in 0..2 {
         assert_eq!(
-            ask(&shop.app, "POST /orders/a", &[], "{\"sku\":\"mug\"}")
-                .await
-                .status,
+            ask(&shop.app, "POST /orders/a", &[], "{\"sku\":\"mug\"}").await.status,
             StatusCode::CREATED
         );
     }
@@ -121,18 +108,10 @@ async fn an_answer_can_be_looked_for(shop: Shop) {
     assert!(found.replayed);
     assert_eq!(serde_json::to_value(&found.value).unwrap(), first.json());
     assert_eq!(
-        idempotency::find::<Order>(&shop.db, &other)
-            .await
-            .unwrap_err()
-            .code,
+        idempotency::find::<Order>(&shop.db, &other).await.unwrap_err().code,
         "idempotency_key_reused"
     );
-    assert_eq!(
-        idempotency::find::<Order>(&shop.db, &None::<IdempotencyKey>)
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(idempotency::find::<Order>(&shop.db, &None::<IdempotencyKey>).await.unwrap(), None);
 }
 
 async fn a_key_is_new_again_after_a_day(shop: Shop) {
@@ -140,32 +119,15 @@ async fn a_key_is_new_again_after_a_day(shop: Shop) {
     shop.place("k2", "{\"sku\":\"mug\"}").await;
 
     shop.clock.forward(Duration::from_secs(24 * 3600 - 1));
-    assert_eq!(
-        shop.place("k1", "{\"sku\":\"mug\"}")
-            .await
-            .header("idempotent-replayed"),
-        "true"
-    );
+    assert_eq!(shop.place("k1", "{\"sku\":\"mug\"}").await.header("idempotent-replayed"), "true");
     assert_eq!(idempotency::purge(&shop.db).await.unwrap(), 0);
     shop.clock.forward(Duration::from_secs(2));
     let other = shop.place("k1", "{\"sku\":\"cup\"}").await;
 
-    assert_eq!(
-        (other.status, other.header("idempotent-replayed")),
-        (StatusCode::CREATED, "")
-    );
+    assert_eq!((other.status, other.header("idempotent-replayed")), (StatusCode::CREATED, ""));
     assert_eq!(shop.orders().await, 3);
-    assert_eq!(
-        idempotency::purge(&shop.db).await.unwrap(),
-        1,
-        "k2 is over, k1 is new"
-    );
-    assert_eq!(
-        shop.place("k1", "{\"sku\":\"cup\"}")
-            .await
-            .header("idempotent-replayed"),
-        "true"
-    );
+    assert_eq!(idempotency::purge(&shop.db).await.unwrap(), 1, "k2 is over, k1 is new");
+    assert_eq!(shop.place("k1", "{\"sku\":\"cup\"}").await.header("idempotent-replayed"), "true");
 }
 
 /// A small shop with one table.
@@ -221,10 +183,7 @@ async fn place(
     key: MaybeIdempotencyKey,
     Json(body): Json<PlaceOrder>,
 ) -> Result<Response> {
-    let order = Order {
-        id: OrderId::new(orders.db.world()),
-        sku: body.sku,
-    };
+    let order = Order { id: OrderId::new(orders.db.world()), sku: body.sku };
     let placed: std::result::Result<_, PlaceError> = web::once!(orders.db, key.0, async |tx| {
         query("INSERT INTO orders (id, sku) VALUES ($1, $2)")
             .bind(order.id)
@@ -239,17 +198,13 @@ async fn place(
     Ok(placed?.reply(StatusCode::CREATED))
 }
 
-const ORDERS: Migration = Migration {
-    name: "orders_1",
-    sql: "CREATE TABLE orders (id UUID PRIMARY KEY, sku TEXT NOT NULL)",
-};
+const ORDERS: Migration =
+    Migration { name: "orders_1", sql: "CREATE TABLE orders (id UUID PRIMARY KEY, sku TEXT NOT NULL)" };
 
 impl Shop {
     async fn on_sqlite() -> Shop {
         let folder = tempfile::tempdir().unwrap();
-        let target = Target::Sqlite {
-            path: folder.path().join("shop.db"),
-        };
+        let target = Target::Sqlite { path: folder.path().join("shop.db") };
         Shop::open(target, Some(folder)).await
     }
 
@@ -260,15 +215,7 @@ impl Shop {
                 .expect("no PostgreSQL to test on: run `cargo xtask test`, which starts one")
         });
         let schema = format!("web_{}", World::real().uuid_v7().simple());
-        Shop::open(
-            Target::Postgres {
-                url: url.clone(),
-                schema,
-                connections: 4,
-            },
-            None,
-        )
-        .await
+        Shop::open(Target::Postgres { url: url.clone(), schema, connections: 4 }, None).await
     }
 
     async fn open(target: Target, folder: Option<tempfile::TempDir>) -> Shop {
@@ -277,16 +224,8 @@ impl Shop {
         let migrations: Vec<Migration> = idempotency::MIGRATIONS.iter().copied().chain([ORDERS]).collect();
         db.migrate(&migrations).await.unwrap();
         let signer = Signer::new(&world);
-        let routes = Router::new()
-            .route("/orders/{name}", post(place))
-            .with_state(Orders { db: db.clone() });
-        Shop {
-            app: web::service_layers(routes, &signer.verifier()),
-            db,
-            clock,
-            signer,
-            _folder: folder,
-        }
+        let routes = Router::new().route("/orders/{name}", post(place)).with_state(Orders { db: db.clone() });
+        Shop { app: web::service_layers(routes, &signer.verifier()), db, clock, signer, _folder: folder }
     }
 
     async fn place(&self, key: &str, body: &str) -> Reply {
@@ -294,9 +233,8 @@ impl Shop {
     }
 
     async fn orders(&self) -> i64 {
-        let count: kernel::Result<(i64,)> = db::read!(self.db, async |tx| {
-            query("SELECT COUNT(*) FROM orders").fetch_one(tx).await
-        });
+        let count: kernel::Result<(i64,)> =
+            db::read!(self.db, async |tx| { query("SELECT COUNT(*) FROM orders").fetch_one(tx).await });
         count.unwrap().0
     }
 }

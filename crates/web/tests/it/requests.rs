@@ -15,10 +15,7 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn app() -> Router {
     Router::new()
-        .route(
-            "/trace/{name}",
-            get(async || telemetry::traceparent().unwrap_or_default()),
-        )
+        .route("/trace/{name}", get(async || telemetry::traceparent().unwrap_or_default()))
         .layer(edge::requests(World::real()))
 }
 
@@ -26,20 +23,14 @@ fn app() -> Router {
 async fn a_request_keeps_a_sane_id_and_gets_one_otherwise() {
     let app = app();
     let id_of = async |id: &str| {
-        ask(&app, "GET /trace/a", &[("x-request-id", id)], "")
-            .await
-            .header("x-request-id")
-            .to_owned()
+        ask(&app, "GET /trace/a", &[("x-request-id", id)], "").await.header("x-request-id").to_owned()
     };
 
     assert_eq!(id_of("req-7.a_b:c/d+e=").await, "req-7.a_b:c/d+e=");
     let long = "x".repeat(129);
     for id in ["", "a b", "a\tb", "<script>", &long] {
         let made = id_of(id).await;
-        assert!(
-            made.len() == 32 && made.bytes().all(|b| b.is_ascii_hexdigit()),
-            "{id}: {made}"
-        );
+        assert!(made.len() == 32 && made.bytes().all(|b| b.is_ascii_hexdigit()), "{id}: {made}");
     }
     assert_ne!(id_of("").await, id_of("").await);
 }
@@ -48,24 +39,15 @@ async fn a_request_keeps_a_sane_id_and_gets_one_otherwise() {
 async fn a_trace_goes_on_and_one_begins_where_none_was() {
     let app = app();
 
-    let on = ask(&app, "GET /trace/a", &[("traceparent", TRACE)], "")
-        .await
-        .body;
-    let fresh = ask(&app, "GET /trace/a", &[("traceparent", "00-0-0-01")], "")
-        .await
-        .body;
+    let on = ask(&app, "GET /trace/a", &[("traceparent", TRACE)], "").await.body;
+    let fresh = ask(&app, "GET /trace/a", &[("traceparent", "00-0-0-01")], "").await.body;
 
     assert_eq!((&on[..36], on.len()), (&TRACE[..36], 55));
     assert_ne!(on, TRACE, "our step is not the caller's");
     assert!(fresh.len() == 55 && fresh[..36] != TRACE[..36]);
     assert_eq!(telemetry::traceparent(), None);
     let trace = telemetry::Trace::parse(TRACE).unwrap();
-    assert_eq!(
-        telemetry::within(trace, async { telemetry::traceparent() })
-            .await
-            .as_deref(),
-        Some(TRACE)
-    );
+    assert_eq!(telemetry::within(trace, async { telemetry::traceparent() }).await.as_deref(), Some(TRACE));
 }
 
 #[tokio::test]
@@ -77,11 +59,7 @@ async fn a_request_leaves_one_line_without_secrets() {
     });
     let _guard = tracing::subscriber::set_default(log.finish());
 
-    let headers = [
-        ("authorization", "Bearer s3cret"),
-        ("x-request-id", "req-7"),
-        ("traceparent", TRACE),
-    ];
+    let headers = [("authorization", "Bearer s3cret"), ("x-request-id", "req-7"), ("traceparent", TRACE)];
     ask(&app(), "GET /trace/ann@example.com?token=s3cret", &headers, "").await;
 
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -90,10 +68,7 @@ async fn a_request_leaves_one_line_without_secrets() {
         (&line["method"], &line["route"], &line["status"]),
         (&"GET".into(), &"/trace/{name}".into(), &200.into())
     );
-    assert_eq!(
-        (&line["request.id"], &line["trace.id"]),
-        (&"req-7".into(), &TRACE[3..35].into())
-    );
+    assert_eq!((&line["request.id"], &line["trace.id"]), (&"req-7".into(), &TRACE[3..35].into()));
     assert!(line["ms"].is_number());
     assert!(!text.contains("s3cret") && !text.contains("ann@"), "{text}");
 }
@@ -102,9 +77,8 @@ async fn a_request_leaves_one_line_without_secrets() {
 async fn a_caller_that_hangs_up_is_counted_too() {
     let world = World::real();
     let numbers = web::metrics::install(&world).unwrap();
-    let app = Router::new()
-        .route("/left", get(std::future::pending::<&'static str>))
-        .layer(edge::requests(world));
+    let app =
+        Router::new().route("/left", get(std::future::pending::<&'static str>)).layer(edge::requests(world));
 
     {
         let asking = ask(&app, "GET /left", &[], "");

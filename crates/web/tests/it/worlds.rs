@@ -19,17 +19,8 @@ pub struct Clock {
 
 impl Clock {
     pub fn new() -> (Clock, World) {
-        let clock = Clock {
-            ahead: Arc::default(),
-            moved: Arc::default(),
-        };
-        (
-            clock.clone(),
-            World::new(Ahead {
-                clock,
-                real: World::real(),
-            }),
-        )
+        let clock = Clock { ahead: Arc::default(), moved: Arc::default() };
+        (clock.clone(), World::new(Ahead { clock, real: World::real() }))
     }
 
     pub fn forward(&self, span: Duration) {

@@ -41,10 +41,7 @@ impl Loaded {
 
 impl Start {
     fn toml(toml: &'static str) -> Start {
-        Start {
-            toml,
-            ..Start::default()
-        }
+        Start { toml, ..Start::default() }
     }
 
     fn dot_env(mut self, text: &'static str) -> Start {
@@ -73,10 +70,7 @@ impl Start {
         if !self.dot_env.is_empty() {
             fs::write(folder.path().join(".env"), self.dot_env).unwrap();
         }
-        let environment = self
-            .environment
-            .iter()
-            .map(|(name, value)| (name.into(), OsString::from(value)));
+        let environment = self.environment.iter().map(|(name, value)| (name.into(), OsString::from(value)));
         let flags = Flags {
             config: self.config.map(Into::into),
             port: self.port.map(Into::into),
@@ -89,10 +83,7 @@ impl Start {
     /// What is wrong, one line per thing.
     fn wrong(self) -> Vec<String> {
         let problems = self.load().err().map_or(Vec::new(), |problems| problems.0);
-        problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.place, problem.message))
-            .collect()
+        problems.iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect()
     }
 }
 
@@ -100,10 +91,7 @@ impl Start {
 fn without_any_setting_the_defaults_hold() {
     let loaded = Start::default().load().unwrap();
 
-    assert_eq!(
-        (loaded.config.server.host.as_str(), loaded.config.server.port),
-        ("127.0.0.1", 3000)
-    );
+    assert_eq!((loaded.config.server.host.as_str(), loaded.config.server.port), ("127.0.0.1", 3000));
     assert_eq!(loaded.config.data.folder, Path::new("data"));
     assert_eq!(loaded.config.log.format, LogFormat::Auto);
     assert!(loaded.config.database.url_of("orders").is_none());
@@ -136,11 +124,7 @@ fn every_default_keeps_its_own_rule() {
 fn no_two_keys_share_a_variable() {
     let mut names: Vec<_> = keys().iter().map(|key| key.variable()).collect();
     names.extend(PLAIN.iter().map(|(plain, _)| plain.to_string()));
-    assert!(
-        names
-            .iter()
-            .all(|name| !name.ends_with("_FILE") && name != "CARMEL_CONFIG")
-    );
+    assert!(names.iter().all(|name| !name.ends_with("_FILE") && name != "CARMEL_CONFIG"));
     names.sort();
     let before = names.len();
     names.dedup();
@@ -163,11 +147,7 @@ fn secrets_are_never_printed() {
 
     let loaded = start.load().unwrap();
 
-    let shown = [
-        printed(&loaded),
-        format!("{:?}", loaded),
-        format!("{:#?}", loaded.config),
-    ];
+    let shown = [printed(&loaded), format!("{:?}", loaded), format!("{:#?}", loaded.config)];
     for text in shown {
         assert!(!text.contains("hush") && text.contains("(hidden)"), "{text}");
     }
@@ -176,28 +156,18 @@ fn secrets_are_never_printed() {
     // Nor when they are wrong, whichever way they came.
     let wrong = [
         Start::toml("[database]\nurl = \"hush\"\n[payments]\nwebhook_secret = [\"hush\"]\n").wrong(),
-        Start::default()
-            .variable("CARMEL_MAIL_SMTP_URL", "hush")
-            .set("database.url=hush")
-            .wrong(),
-        Start::default()
-            .dot_env("DATABASE_URL=hush\nCARMEL_PAYMENTS_WEBHOOK_SECRET=hush")
-            .wrong(),
+        Start::default().variable("CARMEL_MAIL_SMTP_URL", "hush").set("database.url=hush").wrong(),
+        Start::default().dot_env("DATABASE_URL=hush\nCARMEL_PAYMENTS_WEBHOOK_SECRET=hush").wrong(),
     ];
     for lines in wrong {
-        assert!(
-            lines.len() == 2 && lines.iter().all(|line| !line.contains("hush")),
-            "{lines:?}"
-        );
+        assert!(lines.len() == 2 && lines.iter().all(|line| !line.contains("hush")), "{lines:?}");
     }
 }
 
 #[test]
 fn what_is_printed_is_toml_and_says_where_each_value_came_from() {
-    let loaded = Start::toml("[server]\nport = 1\n")
-        .variable("CARMEL_SHOP_NAME", "Mugs \"R\" us")
-        .load()
-        .unwrap();
+    let loaded =
+        Start::toml("[server]\nport = 1\n").variable("CARMEL_SHOP_NAME", "Mugs \"R\" us").load().unwrap();
 
     let text = printed(&loaded);
 
@@ -206,30 +176,19 @@ fn what_is_printed_is_toml_and_says_where_each_value_came_from() {
     assert_eq!(table["shop"]["name"].as_str(), Some("Mugs \"R\" us"));
     assert_eq!(text.lines().count(), keys().len());
     let ends = |end: &str| text.lines().any(|line| line.ends_with(end));
-    assert!(
-        ends("# carmel.toml line 2") && ends("# CARMEL_SHOP_NAME") && ends("# default"),
-        "{text}"
-    );
+    assert!(ends("# carmel.toml line 2") && ends("# CARMEL_SHOP_NAME") && ends("# default"), "{text}");
 }
 
 #[test]
 fn the_sample_file_is_read_back_as_the_defaults() {
     let sample = reference::sample();
-    let uncommented: String = sample
-        .lines()
-        .map(|line| format!("{}\n", uncomment(line)))
-        .collect();
+    let uncommented: String = sample.lines().map(|line| format!("{}\n", uncomment(line))).collect();
 
     for text in [sample, uncommented] {
         let loaded = Start::toml(String::leak(text)).load().unwrap();
 
         for key in keys() {
-            assert_eq!(
-                (key.show)(&loaded.config),
-                (key.show)(&Config::default()),
-                "{}",
-                key.name
-            );
+            assert_eq!((key.show)(&loaded.config), (key.show)(&Config::default()), "{}", key.name);
         }
     }
 }
@@ -248,12 +207,7 @@ fn the_reference_page_has_every_key_with_a_sentence() {
 
     for key in keys() {
         assert!(page.contains(&format!("| `{}` |", key.name)), "{}", key.name);
-        assert!(
-            key.says.ends_with('.') && key.section_says.ends_with('.'),
-            "{}: {:?}",
-            key.name,
-            key.says
-        );
+        assert!(key.says.ends_with('.') && key.section_says.ends_with('.'), "{}: {:?}", key.name, key.says);
     }
 }
 
@@ -286,10 +240,7 @@ fn the_shop_is_found_where_it_listens_unless_it_says_otherwise() {
 #[test]
 fn mails_go_into_the_data_folder_unless_they_have_their_own() {
     let plain = Start::toml("data.folder = \"there\"").load().unwrap().config;
-    let own = Start::toml("data.folder = \"there\"\nmail.folder = \"post\"")
-        .load()
-        .unwrap()
-        .config;
+    let own = Start::toml("data.folder = \"there\"\nmail.folder = \"post\"").load().unwrap().config;
 
     assert_eq!(plain.mail_folder(), Path::new("there/mail"));
     assert_eq!(own.mail_folder(), Path::new("post"));

@@ -14,10 +14,7 @@ fn each_source_overrides_the_one_before() {
     let plain = || dot_env().variable("PORT", "3");
     let exact = || plain().variable("CARMEL_SERVER_PORT", "4");
     let set = || exact().set("server.port=5");
-    let flag = || Start {
-        port: Some("6"),
-        ..set()
-    };
+    let flag = || Start { port: Some("6"), ..set() };
     let table = [
         (Start::default(), 3000, "default"),
         (file(), 1, "carmel.toml line 2"),
@@ -30,10 +27,7 @@ fn each_source_overrides_the_one_before() {
     for (start, port, origin) in table {
         let loaded = start.load().unwrap();
 
-        assert_eq!(
-            (loaded.config.server.port, loaded.origin("server.port").as_str()),
-            (port, origin)
-        );
+        assert_eq!((loaded.config.server.port, loaded.origin("server.port").as_str()), (port, origin));
     }
 }
 
@@ -49,16 +43,17 @@ fn every_key_can_be_set_by_its_variable() {
         "mail.smtp_url" => "smtp://localhost:25",
         "mail.from" => "me@example.com",
         "server.host" | "data.folder" | "shop.name" | "tokens.issuer" | "mail.folder" => "other",
-        "server.request_timeout_ms" | "server.body_limit_bytes" | "payments.timeout_ms" | "passwords.memory_kib" => "2048",
+        "server.request_timeout_ms"
+        | "server.body_limit_bytes"
+        | "payments.timeout_ms"
+        | "passwords.memory_kib" => "2048",
         name if name.starts_with("database.") && name.ends_with("url") => "postgres://u@h/d",
         _ => "8",
     };
     let mut start = Start::default();
     let keys = keys();
     for key in &keys {
-        start
-            .environment
-            .push((String::leak(key.variable()), values(key.name).into()));
+        start.environment.push((String::leak(key.variable()), values(key.name).into()));
     }
 
     let loaded = start.load().unwrap();
@@ -69,10 +64,7 @@ fn every_key_can_be_set_by_its_variable() {
         let (now, before) = ((key.show)(&loaded.config), (key.show)(&defaults));
         assert_ne!(now, before, "{}", key.name);
     }
-    assert_eq!(
-        loaded.config.server.cors_origins,
-        ["https://a.example", "https://b.example"]
-    );
+    assert_eq!(loaded.config.server.cors_origins, ["https://a.example", "https://b.example"]);
 }
 
 #[test]
@@ -81,50 +73,31 @@ fn the_settings_file_can_be_elsewhere() {
     fs::write(folder.path().join("a.toml"), "server.port = 1").unwrap();
     fs::write(folder.path().join("b.toml"), "server.port = 2").unwrap();
 
-    let flag = Start {
-        config: Some("a.toml"),
-        ..Start::default().variable("CARMEL_CONFIG", "b.toml")
-    };
+    let flag = Start { config: Some("a.toml"), ..Start::default().variable("CARMEL_CONFIG", "b.toml") };
     let variable = Start::toml("server.port = 3").variable("CARMEL_CONFIG", "b.toml");
 
     assert_eq!(flag.load_in(&folder).unwrap().config.server.port, 1);
     assert_eq!(variable.load_in(&folder).unwrap().config.server.port, 2);
-    let missing = Start {
-        config: Some("c.toml"),
-        ..Start::default()
-    }
-    .wrong();
-    assert!(
-        missing[0].starts_with("--config: c.toml cannot be read ("),
-        "{missing:?}"
-    );
+    let missing = Start { config: Some("c.toml"), ..Start::default() }.wrong();
+    assert!(missing[0].starts_with("--config: c.toml cannot be read ("), "{missing:?}");
 }
 
 #[test]
 fn a_secret_is_read_from_a_file_without_its_newline() {
     let folder = TempDir::new().unwrap();
-    let written = [
-        ("a", "postgres://u:p@h/a\n"),
-        ("b", "postgres://u:p@h/b\r\n"),
-        ("c", "postgres://u:p@h/c"),
-    ];
+    let written =
+        [("a", "postgres://u:p@h/a\n"), ("b", "postgres://u:p@h/b\r\n"), ("c", "postgres://u:p@h/c")];
     for (name, text) in written {
         fs::write(folder.path().join(name), text).unwrap();
         for variable in ["DATABASE_URL_FILE", "CARMEL_DATABASE_URL_FILE"] {
-            let loaded = Start::default()
-                .variable(variable, name)
-                .load_in(&folder)
-                .unwrap();
+            let loaded = Start::default().variable(variable, name).load_in(&folder).unwrap();
 
             assert_eq!(loaded.config.database.url.expose(), text.trim_end());
             assert_eq!(loaded.origin("database.url"), format!("{variable} ({name})"));
         }
     }
     let missing = Start::default().variable("DATABASE_URL_FILE", "nowhere").wrong();
-    assert!(
-        missing[0].starts_with("DATABASE_URL_FILE: nowhere cannot be read ("),
-        "{missing:?}"
-    );
+    assert!(missing[0].starts_with("DATABASE_URL_FILE: nowhere cannot be read ("), "{missing:?}");
 }
 
 #[test]
@@ -133,20 +106,13 @@ fn dot_env_never_overrides_the_environment() {
     fs::write(folder.path().join("url"), "postgres://h/file").unwrap();
     let dot_env = "DATABASE_URL='postgres://h/dot'\nPORT=1\nPORT=2\n";
 
-    let direct = Start::default()
-        .dot_env(dot_env)
-        .variable("DATABASE_URL", "postgres://h/real");
-    let file = Start::default()
-        .dot_env(dot_env)
-        .variable("DATABASE_URL_FILE", "url");
+    let direct = Start::default().dot_env(dot_env).variable("DATABASE_URL", "postgres://h/real");
+    let file = Start::default().dot_env(dot_env).variable("DATABASE_URL_FILE", "url");
 
     let (direct, file) = (direct.load_in(&folder).unwrap(), file.load_in(&folder).unwrap());
     assert_eq!(direct.config.database.url.expose(), "postgres://h/real");
     assert_eq!(file.config.database.url.expose(), "postgres://h/file");
-    assert_eq!(
-        (direct.config.server.port, direct.origin("server.port").as_str()),
-        (2, "PORT (.env line 3)")
-    );
+    assert_eq!((direct.config.server.port, direct.origin("server.port").as_str()), (2, "PORT (.env line 3)"));
 }
 
 #[test]
@@ -164,8 +130,5 @@ fn variables_that_are_not_about_carmel_are_left_alone() {
     let loaded = start.load().unwrap();
 
     assert_eq!(loaded.config.server.port, 3000);
-    assert_eq!(
-        loaded.notes,
-        ["REDIS_URL is set, and this version does not use it"]
-    );
+    assert_eq!(loaded.notes, ["REDIS_URL is set, and this version does not use it"]);
 }

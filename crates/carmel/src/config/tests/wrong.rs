@@ -29,22 +29,13 @@ fn what_is_wrong_in_the_file_is_named_with_its_line_and_what_would_be_right() {
             "[server]\nprot = 80",
             "carmel.toml line 2: server.prot: no such setting; did you mean server.port?",
         ),
-        (
-            "port = 80",
-            "carmel.toml line 1: port: no such setting; did you mean server.port?",
-        ),
+        ("port = 80", "carmel.toml line 1: port: no such setting; did you mean server.port?"),
         (
             "greeting = 1",
             "carmel.toml line 1: greeting: no such setting; every key stands in a section, such as port in [server]",
         ),
-        (
-            "[data]\nshards = 80",
-            "carmel.toml line 2: data.shards: no such setting; [data] has folder",
-        ),
-        (
-            "[sever]\nport = 80",
-            "carmel.toml line 1: [sever]: no such section; did you mean [server]?",
-        ),
+        ("[data]\nshards = 80", "carmel.toml line 2: data.shards: no such setting; [data] has folder"),
+        ("[sever]\nport = 80", "carmel.toml line 1: [sever]: no such section; did you mean [server]?"),
         (
             "server = 3",
             "carmel.toml line 1: server: is a section; [server] with its keys below would be right",
@@ -127,21 +118,13 @@ fn what_is_wrong_in_variables_and_flags_is_named_too() {
             start().set("tokens.acces_minutes=1"),
             "--set tokens.acces_minutes: no such setting; did you mean tokens.access_minutes?",
         ),
+        (start().set("server.port"), "--set server.port: has no value; --set KEY=VALUE would be right"),
         (
-            start().set("server.port"),
-            "--set server.port: has no value; --set KEY=VALUE would be right",
-        ),
-        (
-            Start {
-                port: Some("-1"),
-                ..start()
-            },
+            Start { port: Some("-1"), ..start() },
             "--port: server.port: found \"-1\"; a whole number would be right",
         ),
         (
-            start()
-                .variable("DATABASE_URL", "postgres://h/d")
-                .variable("DATABASE_URL_FILE", "x"),
+            start().variable("DATABASE_URL", "postgres://h/d").variable("DATABASE_URL_FILE", "x"),
             "DATABASE_URL: DATABASE_URL_FILE is set too; one of the two would be right",
         ),
     ];
@@ -161,16 +144,10 @@ fn all_that_is_wrong_is_said_at_once() {
 
     let lines: Vec<_> = problems.lines().collect();
     assert_eq!(lines[0], "6 settings are wrong:");
-    for place in [
-        "carmel.toml line 2",
-        "carmel.toml line 3",
-        "carmel.toml line 5",
-        "CARMEL_SHOP_NAM (.env line 1)",
-    ] {
-        assert!(
-            lines.iter().any(|line| line.trim().starts_with(place)),
-            "{place} is missing in {problems}"
-        );
+    for place in
+        ["carmel.toml line 2", "carmel.toml line 3", "carmel.toml line 5", "CARMEL_SHOP_NAM (.env line 1)"]
+    {
+        assert!(lines.iter().any(|line| line.trim().starts_with(place)), "{place} is missing in {problems}");
     }
     assert!(problems.contains("CARMEL_JOBS_CONCURRENCY") && problems.contains("--set a.b"));
 }
@@ -190,10 +167,7 @@ fn broken_toml_is_named_by_line_without_showing_the_line() {
     let wrong = Start::toml("[server]\nport = 80\n[database]\nurl = \"postgres://me:hush@db/shop\n").wrong();
 
     assert_eq!(wrong.len(), 1, "{wrong:?}");
-    assert!(
-        wrong[0].starts_with("carmel.toml line 4: is not TOML: "),
-        "{wrong:?}"
-    );
+    assert!(wrong[0].starts_with("carmel.toml line 4: is not TOML: "), "{wrong:?}");
     assert!(!wrong[0].contains("hush"), "{wrong:?}");
 }
 
@@ -202,8 +176,5 @@ fn a_key_that_is_set_twice_in_the_file_is_refused() {
     let wrong = Start::toml("[server]\nport = 80\nport = 81\n").wrong();
 
     assert_eq!(wrong.len(), 1, "{wrong:?}");
-    assert!(
-        wrong[0].starts_with("carmel.toml line 3: is not TOML: duplicate key"),
-        "{wrong:?}"
-    );
+    assert!(wrong[0].starts_with("carmel.toml line 3: is not TOML: duplicate key"), "{wrong:?}");
 }

@@ -26,6 +26,8 @@ pub enum Fault {
     AnswerLost,
     /// It is thought lost and arrives when the test says so.
     Late,
+    /// It arrives when the test says so; until then whoever asked waits at this gate.
+    OnItsWay(Arc<Gate>),
     /// It waits at this gate before it has its effect.
     Before(Arc<Gate>),
     /// It has its effect and waits at this gate before it answers.
@@ -84,6 +86,11 @@ impl<S: Send> Wire<S> {
         self.faults.lock().unwrap().entry(call).or_default().push_back(fault);
     }
 
+    /// Calls of that name go well again.
+    pub fn heal(&self, call: &'static str) {
+        self.faults.lock().unwrap().remove(call);
+    }
+
     /// How often it was asked for.
     pub fn asked(&self, call: &str) -> usize {
         self.asked.lock().unwrap().get(call).copied().unwrap_or_default()
@@ -118,6 +125,11 @@ impl<S: Send> Wire<S> {
             Some(Fault::AnswerLost) => self.look(effect).and_then(|_| Err(lost())),
             Some(Fault::Late) => {
                 self.late.lock().unwrap().push(Box::new(|state| effect(state).map(drop)));
+                Err(lost())
+            }
+            Some(Fault::OnItsWay(gate)) => {
+                self.late.lock().unwrap().push(Box::new(|state| effect(state).map(drop)));
+                gate.pass().await;
                 Err(lost())
             }
             Some(Fault::Before(gate)) => {
