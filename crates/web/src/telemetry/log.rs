@@ -5,6 +5,10 @@ use std::io::IsTerminal;
 use kernel::{Error, Result};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// What PostgreSQL remarks by the way ("already exists, skipping") is of no use
+/// to whoever runs a shop; a filter that names it hears it all the same.
+const QUIET: &str = "tokio_postgres=warn";
+
 /// Starts the log, on standard error: `pretty` for people, otherwise one JSON
 /// object a line. `filter` is as `info` or `info,orders=debug`. Fails if
 /// the filter cannot be read, or a log was started before.
@@ -15,7 +19,7 @@ pub fn init(filter: &str, pretty: bool) -> Result<()> {
             format!("a log filter looks like info,orders=debug, not {filter:?}: {error}"),
         )
     };
-    let levels = EnvFilter::try_new(filter).map_err(|error| wrong(&error))?;
+    let levels = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| wrong(&error))?;
     let log = tracing_subscriber::registry().with(levels);
     let started = if pretty {
         log.with(
