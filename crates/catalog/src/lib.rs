@@ -11,7 +11,6 @@ mod events;
 mod http;
 mod jobs;
 mod model;
-mod remembered;
 mod service;
 mod store;
 

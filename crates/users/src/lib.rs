@@ -11,7 +11,6 @@ mod http;
 mod jobs;
 mod model;
 mod password;
-mod remembered;
 mod service;
 mod store;
 mod token;

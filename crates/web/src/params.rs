@@ -21,7 +21,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         let found = axum::extract::Path::<T>::from_request_parts(parts, state).await;
         found.map(|axum::extract::Path(value)| Path(value)).map_err(|rejection| match rejection {
             PathRejection::FailedToDeserializePathParams(why) => {
-                Error::invalid("invalid_path", why.body_text()).into()
+                invalid("invalid_path", "the address", "Invalid URL: ", &why.body_text())
             }
             other => Error::internal(other).into(),
         })
@@ -38,10 +38,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Failure> {
         let found = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         found.map(|axum::extract::Query(value)| Query(value)).map_err(|rejection| match rejection {
-            QueryRejection::FailedToDeserializeQueryString(why) => {
-                Error::invalid("invalid_query", why.body_text()).into()
-            }
-            other => Error::invalid("invalid_query", other.body_text()).into(),
+            QueryRejection::FailedToDeserializeQueryString(why) => invalid(
+                "invalid_query",
+                "the query",
+                "Failed to deserialize query string: ",
+                &why.body_text(),
+            ),
+            other => invalid("invalid_query", "the query", "", &other.body_text()),
         })
     }
+}
+
+/// The framework's words without its own preface.
+fn invalid(code: &'static str, what: &str, preface: &str, said: &str) -> Failure {
+    let why = said.strip_prefix(preface).unwrap_or(said);
+    Error::invalid(code, format!("{what} is not right: {why}")).into()
 }

@@ -6,6 +6,7 @@ mod variants;
 
 use std::sync::Arc;
 
+use cache::Remembered;
 use contracts::{
     catalog::{self as contract, Priced},
     inventory::{Inventory, Level, Levels},
@@ -17,7 +18,6 @@ use kernel::{Error, ProductId, Result, Sku};
 use crate::{
     Needs,
     model::{Full, ProductError, Slug},
-    remembered::Remembered,
     store,
 };
 

@@ -6,12 +6,13 @@ mod sessions;
 
 use std::sync::Arc;
 
+use cache::Remembered;
 use contracts::users as contract;
 use db::{Db, Gather};
 use kernel::{Error, Kind, Result, UserId};
 use tokio::sync::Mutex;
 
-use crate::{Needs, Settings, model::Account, password::Hasher, remembered::Remembered, store};
+use crate::{Needs, Settings, model::Account, password::Hasher, store};
 
 pub use accounts::Change;
 use keys::Signer;

@@ -67,8 +67,8 @@ struct Revoked {
 
 /// How long a key is used before it is asked for again.
 const KEY_KEPT: Duration = Duration::from_secs(300);
-/// How often a name that is not known is asked for, whichever it is: seldom
-/// enough that a flood of made-up names is not passed on, often enough for a
+/// How often a name that turns out to be none is asked for, whichever it is:
+/// seldom enough that a flood of made-up names is not passed on, often enough for a
 /// new key.
 const STRANGERS: Duration = Duration::from_secs(1);
 /// How long an ended session is remembered: longer than any of its tokens lives.
@@ -179,8 +179,11 @@ impl Verifier {
             return strangers.failed.clone().map_or(Ok(None), Err);
         }
         let outcome = self.ask(kid).await;
-        strangers.failed = outcome.as_ref().err().cloned();
-        strangers.next_at = inner.world.now() + STRANGERS;
+        // A name that proved to be a key costs nobody else his turn.
+        if !matches!(outcome, Ok(Some(_))) {
+            strangers.failed = outcome.as_ref().err().cloned();
+            strangers.next_at = inner.world.now() + STRANGERS;
+        }
         outcome
     }
 
