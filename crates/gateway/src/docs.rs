@@ -112,9 +112,15 @@ fn content(api: &Value, of: &Value) -> Option<String> {
     Some(shape(api, &content["schema"]))
 }
 
+/// What a call does. A handler's own comment may begin with its method and
+/// path, as in "`GET /stock` lists"; here they stand beside it already.
 fn sentence(call: &Value) -> String {
     let (summary, description) = (text(&call["summary"]), text(&call["description"]));
-    [summary, description].join("\n").trim().to_owned()
+    let whole = [summary, description].join("\n");
+    let rest =
+        whole.strip_prefix('`').and_then(|rest| rest.split_once("` ")).map_or(&*whole, |(_, rest)| rest);
+    let mut letters = rest.trim().chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A stable code, and what is said of it where it is named.
@@ -176,4 +182,20 @@ fn page(name: &'static str, values: &Value) -> Result<String> {
     }
     let values = minijinja::Value::deserialize(values).map_err(Error::internal)?;
     pages.get_template(name).and_then(|page| page.render(values)).map_err(Error::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_described_without_its_own_name() {
+        for (summary, shown) in [
+            ("`GET /stock` lists all stock.", "Lists all stock."),
+            ("Lists `all` stock.", "Lists `all` stock."),
+            ("", ""),
+        ] {
+            assert_eq!(sentence(&json!({ "summary": summary })), shown);
+        }
+    }
 }
