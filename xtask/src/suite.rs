@@ -41,8 +41,10 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
         println!("failed: {name}");
     }
     if counts.ignored > 0 {
-        let why = if full { "are ignored" } else { "were left out; --full runs those that take long" };
-        println!("{} tests {why}", counts.ignored);
+        println!("{} tests are ignored", counts.ignored);
+    }
+    if !full {
+        println!("--full goes further in those that take long");
     }
     let verdict = stages.verdict();
     if let Err(message) = &verdict {
@@ -147,24 +149,14 @@ impl Counts {
 }
 
 fn tests(full: bool, filter: Option<&str>, server: &Server, counts: &mut Counts) -> Done {
-    let command = |more: &[&str]| {
-        let mut command = cargo();
-        command.args(["test", "--workspace", "--no-fail-fast"]).args(filter).args(more);
-        server.tell(command.stdout(Stdio::piped()));
-        command
-    };
-    let done = run_and_count(&mut command(&[]), counts);
-    if !full {
-        return done;
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
+    server.tell(command.stdout(Stdio::piped()));
+    if full {
+        // Tests that take long go further when they see this: to every step, not every eleventh.
+        command.env("CARMEL_TEST_FULL", "1");
     }
-    // Without the examples in the documentation: those that are ignored there are no programs.
-    let mut long = Counts::default();
-    let also = run_and_count(&mut command(&["--lib", "--bins", "--tests", "--", "--ignored"]), &mut long);
-    counts.passed += long.passed;
-    counts.failed += long.failed;
-    counts.ignored = counts.ignored.saturating_sub(long.passed + long.failed);
-    counts.names.extend(long.names);
-    done.and(also)
+    run_and_count(&mut command, counts)
 }
 
 fn run_and_count(command: &mut Command, counts: &mut Counts) -> Done {

@@ -52,7 +52,7 @@ pub trait FromRow: Sized + Send {
 
 /// Reads a struct from a row: each field from the column of its name.
 ///
-/// ```ignore
+/// ```text
 /// db::from_row!(Order { id, customer_id, state });
 /// ```
 #[macro_export]

@@ -91,7 +91,8 @@ async fn register(
     Json(body): Json<Register>,
 ) -> Result<Response> {
     let Register { name, email, password } = body;
-    let answer = users.register(NewAccount { name, email, password }, key.0.as_ref()).await?;
+    let key = key.0.map(|key| key.recognised_by(format!("{name:?} {email}").as_bytes()));
+    let answer = users.register(NewAccount { name, email, password }, key.as_ref()).await?;
     let location = format!("/users/{}", answer.value.id);
     Ok(([(header::LOCATION, location)], answer.map(versioned).reply_as(StatusCode::CREATED)).into_response())
 }
@@ -170,9 +171,11 @@ async fn change(
     Json(body): Json<ChangeUser>,
 ) -> Result<Response> {
     let ChangeUser { name, email, password, current_password, role } = body;
+    let rest = format!("{name:?} {email:?} {role:?} {}", password.is_some());
+    let key = key.0.map(|key| key.recognised_by(rest.as_bytes()));
     let change = AccountChange { name, email, password, current_password, role };
     let ask = Change { caller: &caller, id, if_match, change };
-    Ok(users.change(ask, key.0.as_ref()).await?.map(versioned).reply_as(StatusCode::OK))
+    Ok(users.change(ask, key.as_ref()).await?.map(versioned).reply_as(StatusCode::OK))
 }
 
 /// What `POST /users/{id}/password` takes.

@@ -6,7 +6,7 @@ use super::{Answer, IdempotencyKey};
 /// with one key only the first has an effect and all get its answer, as
 /// [`Answer`]. Without a key it is a plain transaction.
 ///
-/// ```ignore
+/// ```text
 /// let answer = web::once!(self.db, &key, async |tx| {
 ///     store::insert(tx, &order).await?;
 ///     Ok(order.clone())
