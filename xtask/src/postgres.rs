@@ -119,7 +119,7 @@ fn keep(programs: &Path, folder: &Path, port: u16) -> Done<Keeper> {
     server.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
     let socket = format!("unix_socket_directories={}", folder.display());
     for setting in
-        ["listen_addresses=127.0.0.1", &socket, "fsync=off", "full_page_writes=off", "max_connections=400"]
+        ["listen_addresses=127.0.0.1", &socket, "fsync=off", "full_page_writes=off", "max_connections=1000"]
     {
         server.args(["-c", setting]);
     }

@@ -62,7 +62,7 @@ impl Inventory {
     /// is given back first where it is in the way.
     pub async fn hold(&self, order: OrderId, lines: Lines) -> Result<Held, HoldError> {
         match self.hold_now(order, lines.clone()).await {
-            Err(HoldError::OutOfStock { .. }) if self.give_back_expired().await? > 0 => {
+            Err(HoldError::OutOfStock { sku }) if self.make_room(&sku).await? => {
                 self.hold_now(order, lines).await
             }
             outcome => outcome,
@@ -86,14 +86,25 @@ impl Inventory {
     /// Turns what is held into a sale.
     pub async fn commit(&self, order: OrderId) -> Result<(), CommitError> {
         match self.sales.commit(order).await {
-            Err(CommitError::OutOfStock { .. }) if self.give_back_expired().await? > 0 => {
+            Err(CommitError::OutOfStock { sku }) if self.make_room(&sku).await? => {
                 self.sales.commit(order).await
             }
             outcome => outcome,
         }
     }
 
-    /// Gives back what is held past its time; returns of how many orders.
+    /// Gives back what is held past its time; says whether some of a SKU is
+    /// free now. It looks at the stock and does not count its own: another
+    /// sweep may have given back what was in the way a moment before.
+    async fn make_room(&self, sku: &Sku) -> Result<bool> {
+        self.give_back_expired().await?;
+        let found: Result<Option<Stock>> = db::read!(self.db, async |tx| { store::find(tx, sku).await });
+        Ok(found?.is_some_and(|stock| stock.available() > 0))
+    }
+
+    /// Gives back what is held past its time; returns of how many orders. When
+    /// it ends, whatever was past its time when it began is given back or
+    /// sold, by this sweep or by another.
     pub async fn give_back_expired(&self) -> Result<usize> {
         let mut given_back = 0;
         loop {
@@ -108,7 +119,7 @@ impl Inventory {
                 Ok(orders.len())
             });
             match swept? {
-                // What is left is being sold or given back by others at this moment.
+                // Others sold it or gave it back while this sweep waited for them.
                 0 => return Ok(given_back),
                 count => given_back += count,
             }

@@ -41,7 +41,7 @@ impl Server {
         let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         shared.upgrade().unwrap_or_else(|| {
             let server =
-                Arc::new(Server::start(&["fsync=off", "full_page_writes=off", "max_connections=400"]));
+                Arc::new(Server::start(&["fsync=off", "full_page_writes=off", "max_connections=1000"]));
             *shared = Arc::downgrade(&server);
             server
         })

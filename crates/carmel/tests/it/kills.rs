@@ -36,7 +36,7 @@ const SOLD: Way = Way {
 const UNDONE: Way =
     Way { card: "tok_capture_refused", steps: &["restock", "void", "release"], end: "cancelled" };
 const PAID_BACK: Way = Way { card: "tok_success", steps: &["refund", "restock"], end: "refunded" };
-/// So many shops at once; more would be too many for one PostgreSQL.
+/// So many shops at once: with some 20 connections each they stay within the half of what PostgreSQL allows here.
 const AT_ONCE: usize = 20;
 const POINTS: [&str; 3] = ["begun", "answered", "recorded"];
 

@@ -306,17 +306,18 @@ pub async fn any_overdue(tx: &mut Tx, now: Time) -> Result<bool> {
 }
 
 /// Marks open holds that are past their time as expired and returns whose they
-/// were. Two forms, because on PostgreSQL a sweep passes by the rows that
-/// somebody is selling at this moment, and two sweeps share the work.
+/// were. Two forms, because on PostgreSQL a sweep has to wait for those who
+/// sell or give back the same rows at this moment, in the order in which
+/// everybody locks them; on SQLite nobody else can write anyway.
 pub async fn expire(tx: &mut Tx, now: Time, limit: i64) -> Result<Vec<OrderId>> {
     let rows: Vec<(OrderId,)> = query_for(
         "UPDATE holds SET state = 'expired', turns = turns + 1 WHERE order_id IN (
              SELECT order_id FROM holds WHERE state = 'open' AND expires_at <= $1
-             ORDER BY expires_at LIMIT $2)
+             ORDER BY order_id LIMIT $2)
          RETURNING order_id",
         "UPDATE holds SET state = 'expired', turns = turns + 1 WHERE order_id IN (
              SELECT order_id FROM holds WHERE state = 'open' AND expires_at <= $1
-             ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+             ORDER BY order_id LIMIT $2 FOR UPDATE)
          RETURNING order_id",
     )
     .bind(now)

@@ -9,6 +9,7 @@ use crate::shop::{HOLD_FOR, Shop, Way};
 both_databases!(
     a_hold_gives_itself_back,
     an_expired_hold_is_in_nobodys_way,
+    a_buyer_who_meets_a_sweep_gets_what_it_gives_back,
     an_expired_hold_can_be_held_or_sold_again,
     a_hold_past_its_time_but_not_swept_yet_still_counts,
     many_expired_holds_are_given_back_by_two_sweeps_at_once,
@@ -43,6 +44,26 @@ async fn an_expired_hold_is_in_nobodys_way(db: TestDb) {
     shop.hold(shop.order(), &[("mug", 1)]).await.unwrap();
 
     assert_eq!(shop.level("mug").await, (1, 1));
+    shop.audit().await;
+}
+
+async fn a_buyer_who_meets_a_sweep_gets_what_it_gives_back(db: TestDb) {
+    let shop = Shop::start(&db, Way::Here).await;
+    shop.stock("mug", 1).await;
+    shop.hold(shop.order(), &[("mug", 1)]).await.unwrap();
+    for _ in 0..40 {
+        shop.clock.forward(HOLD_FOR);
+
+        let (order, lines) = (shop.order(), [("mug", 1)]);
+        let (held, first, second) = tokio::join!(
+            shop.hold(order, &lines),
+            shop.inventory.give_back_expired(),
+            shop.inventory.give_back_expired(),
+        );
+
+        held.expect("the mug that nobody holds any more");
+        assert!(first.unwrap() + second.unwrap() <= 1);
+    }
     shop.audit().await;
 }
 
