@@ -103,8 +103,8 @@ impl Inventory {
     }
 
     /// Gives back what is held past its time; returns of how many orders. When
-    /// it ends, whatever was past its time when it began is given back or
-    /// sold, by this sweep or by another.
+    /// it ends, whatever was past its time when it began is given back, sold
+    /// or held anew, by this sweep or by somebody else.
     pub async fn give_back_expired(&self) -> Result<usize> {
         let mut given_back = 0;
         loop {

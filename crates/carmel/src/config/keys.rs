@@ -8,7 +8,9 @@ use kernel::{Currency, words};
 
 use super::{
     declare::{Key, accept, settings},
-    kind::{Kind, folder, levels, long_or_empty, mail_address, not_empty, origins, url_or_empty, within},
+    kind::{
+        Kind, folder, levels, mail_address, not_empty, origins, url_or_empty, webhook_secret_or_empty, within,
+    },
     secret::Secret,
 };
 
@@ -116,7 +118,7 @@ settings! {
         /// How long a provider's answer is waited for; after that the outcome is unknown and is asked after.
         timeout_ms: u64 = 10_000, within(100..=120_000);
         /// What the provider signs its webhooks with; empty makes one at each start, for the sandbox in this process.
-        webhook_secret: Secret = Secret::default(), long_or_empty(16);
+        webhook_secret: Secret = Secret::default(), webhook_secret_or_empty();
     }
 
     /// What is sent to customers.

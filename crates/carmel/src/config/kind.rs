@@ -101,10 +101,10 @@ pub(super) fn url_or_empty<T: AsText>(schemes: &'static [&'static str]) -> Rule<
     )
 }
 
-/// A secret that is long enough to be one, or none.
-pub(super) fn long_or_empty(least: usize) -> Rule<Secret> {
-    rule(format!("of at least {least} characters, or empty"), move |secret: &Secret| {
-        secret.is_empty() || secret.expose().chars().count() >= least
+/// A secret of Standard Webhooks, or none.
+pub(super) fn webhook_secret_or_empty() -> Rule<Secret> {
+    rule("that is whsec_ and 24 to 64 bytes in base64, or is empty", |secret: &Secret| {
+        secret.is_empty() || payments::webhook::Secret::parse(secret.expose()).is_ok()
     })
 }
 

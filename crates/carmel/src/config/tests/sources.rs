@@ -39,7 +39,7 @@ fn every_key_can_be_set_by_its_variable() {
         "log.level" => "warn,orders=debug",
         "shop.currency" => "JPY",
         "shop.url" | "payments.sandbox_url" => "https://there.example",
-        "payments.webhook_secret" => "0123456789abcdef",
+        "payments.webhook_secret" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "mail.smtp_url" => "smtp://localhost:25",
         "mail.from" => "me@example.com",
         "server.host" | "data.folder" | "shop.name" | "tokens.issuer" | "mail.folder" => "other",

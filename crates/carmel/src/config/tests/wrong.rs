@@ -69,6 +69,10 @@ fn what_is_wrong_in_the_file_is_named_with_its_line_and_what_would_be_right() {
             "carmel.toml line 2: mail.from: found \"the shop\"; a text with an address, such as Carmel <shop@example.com> would be right",
         ),
         (
+            "[payments]\nwebhook_secret = \"0123456789abcdef\"",
+            "carmel.toml line 2: payments.webhook_secret: found a value that is not shown; a text that is whsec_ and 24 to 64 bytes in base64, or is empty would be right",
+        ),
+        (
             "[payments]\nsandbox_url = \"http://pay.example\"",
             "default: payments.webhook_secret is empty; what the sandbox at payments.sandbox_url signs its webhooks with would be right",
         ),
