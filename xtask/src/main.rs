@@ -2,7 +2,9 @@
 //! else, so that it is built in seconds.
 
 mod deny;
+mod deploy;
 mod dev;
+mod distribution;
 mod floors;
 mod lexer;
 mod needs;
@@ -30,17 +32,20 @@ struct Arguments {
 enum Command {
     /// Checks everything and runs every test, on real servers that it starts and stops.
     Test {
-        /// Also what takes long: ignored tests, licences and known vulnerabilities.
+        /// Also what takes long: ignored tests, licences and known vulnerabilities, containers and manifests.
         #[arg(long)]
         full: bool,
         /// Only the tests whose name contains this, without the checks before them.
         filter: Option<String>,
     },
-    /// Checks floors, formatting, lints, generated pages, SQL on both engines, licences and vulnerabilities.
+    /// Checks floors, formatting, lints, generated pages, SQL, readiness for distribution, licences and vulnerabilities.
     Check {
         /// Only licences and known vulnerabilities.
-        #[arg(long, conflicts_with_all = ["floors", "pages", "sql"])]
+        #[arg(long, conflicts_with_all = ["distribution", "floors", "pages", "sql"])]
         deny: bool,
+        /// Only that the tables could be spread over many servers.
+        #[arg(long)]
+        distribution: bool,
         /// Only that each crate uses only the floors below it.
         #[arg(long)]
         floors: bool,
@@ -55,6 +60,8 @@ enum Command {
     Pages,
     /// Lists every SQL text of the crates as JSON.
     Sql,
+    /// Builds the image, sells with it and with the fleet of compose.yaml, and checks the manifests of Kubernetes.
+    Deploy,
     /// Runs a shop with sample data; rebuilds and restarts it when a file changes.
     Dev {
         /// Passed on to `carmel serve --sample`.
@@ -67,13 +74,19 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test { full, filter } => suite::test(full, filter.as_deref()),
         Command::Check { deny: true, .. } => suite::only(&[steps::LICENCES]),
-        Command::Check { floors, pages, sql, .. } => {
-            let chosen = [(floors, steps::FLOORS), (pages, steps::PAGES), (sql, steps::SQL)];
+        Command::Check { distribution, floors, pages, sql, .. } => {
+            let chosen = [
+                (distribution, steps::DISTRIBUTION),
+                (floors, steps::FLOORS),
+                (pages, steps::PAGES),
+                (sql, steps::SQL),
+            ];
             let chosen: Vec<_> = chosen.iter().filter(|(yes, _)| *yes).map(|(_, step)| *step).collect();
             if chosen.is_empty() { suite::check() } else { suite::only(&chosen) }
         }
         Command::Pages => steps::build().and_then(|()| pages::write()),
         Command::Sql => sql::list().and_then(|texts| sql::json(&texts)).map(|json| println!("{json}")),
+        Command::Deploy => deploy::deploy(),
         Command::Dev { arguments } => dev::run(&arguments),
     };
     match done {

@@ -28,11 +28,29 @@ pub fn all() -> Done<Found> {
     }
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| (need.missing)()).collect();
     if let Some(sudo) = may_install() {
-        let packages: Vec<_> = missing.iter().map(|need| need.debian).collect();
+        let packages: Vec<_> = missing.iter().flat_map(|need| need.debian.split(' ')).collect();
         eprintln!("missing: {}; installing with apt-get: {}", names(&missing), packages.join(" "));
         install(sudo, &packages)?;
     }
     find().map_err(|still| format!("{still}{}", how(&missing)))
+}
+
+/// Installs the programs that are not on the path, each by its package of
+/// Debian, where that is allowed. Whoever needs one says what it is for.
+pub fn programs(wanted: &[(&str, &'static str)]) -> Done {
+    let mut packages: Vec<_> = wanted
+        .iter()
+        .filter(|(program, _)| on_path(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    match may_install() {
+        Some(sudo) if !packages.is_empty() => {
+            eprintln!("installing with apt-get: {}", packages.join(" "));
+            install(sudo, &packages)
+        }
+        _ => Ok(()),
+    }
 }
 
 struct Need {
@@ -44,7 +62,7 @@ struct Need {
     missing: fn() -> bool,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 8] = [
     Need {
         name: "PostgreSQL 15 or newer",
         debian: "postgresql",
@@ -63,15 +81,43 @@ const NEEDS: [Need; 3] = [
         elsewhere: "python3 -m pip install aiosmtpd",
         missing: || python().is_none(),
     },
+    Need {
+        name: "Redis",
+        debian: "redis-server",
+        elsewhere: "Fedora: dnf install redis; macOS: brew install redis",
+        missing: || on_path("redis-server").is_none() || on_path("redis-cli").is_none(),
+    },
+    Need {
+        name: "Redis Sentinel",
+        debian: "redis-sentinel",
+        elsewhere: "it comes with Redis",
+        missing: || on_path("redis-sentinel").is_none(),
+    },
+    Need {
+        name: "nginx",
+        debian: "nginx-light",
+        elsewhere: "Fedora: dnf install nginx; macOS: brew install nginx",
+        missing: || on_path("nginx").is_none(),
+    },
+    Need {
+        name: "pgbouncer",
+        debian: "pgbouncer",
+        elsewhere: "Fedora: dnf install pgbouncer; macOS: brew install pgbouncer",
+        missing: || on_path("pgbouncer").is_none(),
+    },
+    Need {
+        name: "Node.js with npm",
+        debian: "nodejs npm",
+        elsewhere: "https://nodejs.org, 20 or newer; macOS: brew install node",
+        missing: || on_path("node").is_none() || on_path("npm").is_none(),
+    },
 ];
 
 fn find() -> Done<Found> {
-    match (postgres(), python(), on_path("psql")) {
-        (Some(postgres), Some(python), Some(_)) => Ok(Found { postgres, python }),
-        _ => {
-            let missing: Vec<_> = NEEDS.iter().filter(|need| (need.missing)()).collect();
-            Err(format!("missing: {}", names(&missing)))
-        }
+    let missing: Vec<_> = NEEDS.iter().filter(|need| (need.missing)()).collect();
+    match (postgres(), python()) {
+        (Some(postgres), Some(python)) if missing.is_empty() => Ok(Found { postgres, python }),
+        _ => Err(format!("missing: {}", names(&missing))),
     }
 }
 

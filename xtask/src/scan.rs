@@ -12,6 +12,8 @@ use crate::{
 pub struct Scan {
     /// What was found.
     pub texts: Vec<Text>,
+    /// Texts that make tables.
+    pub migrations: Vec<String>,
     /// Where a text could not be read, and why.
     pub unreadable: Vec<String>,
     /// `#[cfg(test)] mod name;`
@@ -23,6 +25,13 @@ pub fn scan(krate: &str, file: &str, source: &str) -> Scan {
     let mut found = Scan::default();
     let tokens = without_tests(tokens(source), &mut found.test_modules);
     let constants = constants(&tokens);
+    for token in &tokens {
+        if let Word::Text(text) = &token.word
+            && text.contains("CREATE TABLE ")
+        {
+            found.migrations.push(text.clone());
+        }
+    }
     for at in 0..tokens.len() {
         let Some(wanted) = call(&tokens, at) else { continue };
         let line = tokens[at].line;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     postgres::Server,
-    scan::scan,
+    scan::{Scan, scan},
     shell::{Done, carmel, root, run, target},
 };
 
@@ -73,6 +73,14 @@ pub fn json(texts: &[Text]) -> Done<String> {
 /// Every text under `crates/*/src`. Fails where one cannot be read off the
 /// source, for it could not be checked either.
 pub fn list() -> Done<Vec<Text>> {
+    let scans = scans()?;
+    let unreadable: Vec<_> = scans.iter().flat_map(|scan| scan.unreadable.clone()).collect();
+    let texts = scans.into_iter().flat_map(|scan| scan.texts).collect();
+    if unreadable.is_empty() { Ok(texts) } else { Err(unreadable.join("\n  ")) }
+}
+
+/// What stands in each file under `crates/*/src`, those of tests left out.
+pub fn scans() -> Done<Vec<Scan>> {
     let crates = root().join("crates");
     let mut names: Vec<String> = fs::read_dir(&crates)
         .map_err(|error| format!("{} cannot be read: {error}", crates.display()))?
@@ -81,24 +89,21 @@ pub fn list() -> Done<Vec<Text>> {
         .filter(|name| !EXEMPT.contains(&name.as_str()))
         .collect();
     names.sort();
-    let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
+    let mut scans = Vec::new();
     for name in &names {
         let mut files = Vec::new();
         sources(&crates.join(name).join("src"), &mut files)?;
-        let mut tests = Vec::new();
+        let (mut found, mut tests) = (Vec::new(), Vec::new());
         for (path, source) in &files {
             let file = path.strip_prefix(root()).unwrap_or(path).to_string_lossy().into_owned();
-            let found = scan(name, &file, source);
-            texts.extend(found.texts);
-            unreadable.extend(found.unreadable);
-            tests.extend(found.test_modules.iter().flat_map(|module| module_files(path, module)));
+            let scan = scan(name, &file, source);
+            tests.extend(scan.test_modules.iter().flat_map(|module| module_files(path, module)));
+            found.push((path, scan));
         }
-        let tests: Vec<_> = tests.iter().filter_map(|path| path.strip_prefix(root()).ok()).collect();
-        texts.retain(|text| !tests.iter().any(|test| Path::new(&text.file).starts_with(test)));
-        unreadable
-            .retain(|place: &String| !tests.iter().any(|test| place.starts_with(&*test.to_string_lossy())));
+        let kept = found.into_iter().filter(|(path, _)| !tests.iter().any(|test| path.starts_with(test)));
+        scans.extend(kept.map(|(_, scan)| scan));
     }
-    if unreadable.is_empty() { Ok(texts) } else { Err(unreadable.join("\n  ")) }
+    Ok(scans)
 }
 
 fn sources(folder: &Path, found: &mut Vec<(PathBuf, String)>) -> Done {

@@ -19,6 +19,15 @@ enum End {
     Well,
     Badly,
     NotRun,
+    LeftOut,
+}
+
+/// What became of a stage that not every machine can run.
+pub enum Tried {
+    /// It ended well.
+    Done,
+    /// It cannot be done here, and said why.
+    LeftOut,
 }
 
 impl Stages {
@@ -38,6 +47,15 @@ impl Stages {
         }
     }
 
+    /// Runs one that not every machine can: the table says so when it was left out, and that is no failure.
+    pub fn attempt(&mut self, name: &'static str, work: impl FnOnce() -> Done<Tried>) {
+        if let Some(Tried::LeftOut) = self.run(name, work)
+            && let Some(stage) = self.0.last_mut()
+        {
+            stage.end = End::LeftOut;
+        }
+    }
+
     /// Notes that one was not run because of another that failed.
     pub fn not_run(&mut self, name: &'static str) {
         self.0.push(Stage { name, took: Duration::ZERO, end: End::NotRun });
@@ -52,6 +70,7 @@ impl Stages {
                 End::Well => "ok",
                 End::Badly => "failed",
                 End::NotRun => "not run",
+                End::LeftOut => "left out: see above why",
             };
             table.push_str(&format!("  {name:width$}  {:>7.1} s  {end}\n", took.as_secs_f64()));
         }
@@ -62,8 +81,31 @@ impl Stages {
 
     /// Fails with the names of what did not end well.
     pub fn verdict(&self) -> Done {
-        let bad: Vec<_> =
-            self.0.iter().filter(|stage| stage.end != End::Well).map(|stage| stage.name).collect();
+        let bad: Vec<_> = self
+            .0
+            .iter()
+            .filter(|stage| matches!(stage.end, End::Badly | End::NotRun))
+            .map(|stage| stage.name)
+            .collect();
         if bad.is_empty() { Ok(()) } else { Err(format!("not in order: {}", bad.join(", "))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_said_and_is_no_failure() {
+        let mut stages = Stages::default();
+
+        stages.attempt("done", || Ok(Tried::Done));
+        stages.attempt("elsewhere", || Ok(Tried::LeftOut));
+        let well = stages.verdict();
+        stages.attempt("broken", || Err("it broke".into()));
+
+        assert_eq!(well, Ok(()));
+        assert!(stages.table().contains("left out"), "{}", stages.table());
+        assert_eq!(stages.verdict(), Err("not in order: broken".into()));
     }
 }

@@ -1,7 +1,7 @@
 //! The checks, each by its name.
 
 use crate::{
-    deny, floors, pages,
+    deny, distribution, floors, pages,
     postgres::Server,
     shell::{Done, cargo, output, run},
     sql,
@@ -9,6 +9,7 @@ use crate::{
 
 pub const FORMATTING: &str = "formatting";
 pub const FLOORS: &str = "floors";
+pub const DISTRIBUTION: &str = "readiness for distribution";
 pub const BUILD: &str = "build";
 pub const PAGES: &str = "generated pages";
 pub const SQL: &str = "SQL on both engines";
@@ -20,6 +21,7 @@ pub fn step(name: &str, server: Option<&Server>) -> Done {
     match name {
         FORMATTING => output(cargo().args(["fmt", "--all", "--check"])).map(|_| ()),
         FLOORS => floors::check(),
+        DISTRIBUTION => distribution::check(),
         BUILD => build(),
         PAGES => pages::check(),
         SQL => sql::check(server.ok_or("there is no PostgreSQL to ask")?),

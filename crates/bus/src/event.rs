@@ -43,6 +43,17 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// As it travels: CloudEvents 1.0 in JSON, structured mode.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        let sent = Sent { specversion: "1.0", datacontenttype: "application/json", event: self };
+        serde_json::to_string(&sent).map_err(Error::internal)
+    }
+
+    /// Reads what [`Envelope::to_json`] wrote.
+    pub(crate) fn from_json(text: &[u8]) -> Result<Envelope> {
+        serde_json::from_slice(text).map_err(Error::internal)
+    }
+
     /// The payload as its type; one that does not fit is a fault of ours.
     pub fn payload<E: DeserializeOwned>(&self) -> Result<E> {
         E::deserialize(&self.data).map_err(|error| {
@@ -52,12 +63,22 @@ impl Envelope {
     }
 }
 
+/// What other readers of CloudEvents want to see beside it.
+#[derive(Serialize)]
+struct Sent<'a> {
+    specversion: &'static str,
+    datacontenttype: &'static str,
+    #[serde(flatten)]
+    event: &'a Envelope,
+}
+
 /// Somebody who does something when others announce something.
 #[async_trait]
 pub trait Consumer: Send + Sync + 'static {
-    /// Its name in the inbox, service first: `notifications.mail`. Never changes.
+    /// Its name in the inbox and at the broker (its group), service first:
+    /// `notifications.mail`. Never changes.
     fn name(&self) -> &'static str;
-    /// The topics it hears, each in full.
+    /// The topics it hears, each in full, service first: `orders.confirmed`.
     fn topics(&self) -> &'static [&'static str];
     /// Where its effect and its inbox are.
     fn db(&self) -> &Db;

@@ -3,7 +3,7 @@
 use db::{Migration, Tx, query, query_for};
 use kernel::{Error, EventId, Result, Time, Value};
 
-use crate::{Envelope, Event};
+use crate::{Envelope, Event, refused};
 
 pub(crate) const MIGRATION: Migration = Migration {
     name: "bus_1_outbox",
@@ -69,10 +69,10 @@ pub async fn add_traced<E: Event>(tx: &mut Tx, event: &E, traceparent: Option<St
     Ok(id)
 }
 
-/// How many are not sent yet.
+/// How many are not sent yet, or were refused by a consumer of this database.
 pub async fn pending(tx: &mut Tx) -> Result<i64> {
-    let (count,) = query("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetch_one(tx).await?;
-    Ok(count)
+    let (count,) = query("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").fetch_one::<(i64,)>(tx).await?;
+    Ok(count + refused::count(tx).await?)
 }
 
 /// A row on its way.
@@ -170,7 +170,7 @@ pub(crate) async fn followers(tx: &mut Tx, heads: &[Outgoing], limit: i64) -> Re
     .await
 }
 
-/// Marks them sent: every consumer has committed its effect.
+/// Marks them sent: whoever carries them has answered for them.
 pub(crate) async fn mark_sent(tx: &mut Tx, ids: &[EventId]) -> Result<u64> {
     // Two forms, because each engine takes a list in its own way.
     query_for(
@@ -184,7 +184,17 @@ pub(crate) async fn mark_sent(tx: &mut Tx, ids: &[EventId]) -> Result<u64> {
     .await
 }
 
-/// Puts one off that was not heard by all.
+/// Takes back the mark from all that were sent since then: they are sent again.
+/// Returns how many there are.
+pub(crate) async fn send_again(tx: &mut Tx, since: Time) -> Result<u64> {
+    query("UPDATE outbox SET sent_at = NULL, due_at = $2 WHERE sent_at >= $1")
+        .bind(since)
+        .bind(tx.world().now())
+        .execute(tx)
+        .await
+}
+
+/// Puts one off that was not sent.
 pub(crate) async fn put_off(tx: &mut Tx, id: EventId, until: Time, error: &str) -> Result<()> {
     query(
         "UPDATE outbox SET due_at = $2, attempts = attempts + 1, last_error = $3

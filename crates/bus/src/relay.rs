@@ -8,13 +8,15 @@ use std::{
 
 use db::Db;
 use kernel::{EventId, Result, Time};
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Consumer, Envelope,
-    deliver::{Unheard, deliver},
+    Envelope,
+    bus::Inner,
+    carrier::Carrier,
+    deliver::Unheard,
     outbox::{self, Outgoing},
+    waits,
 };
 
 /// How often a relay looks for what other processes have announced.
@@ -29,15 +31,12 @@ const HEADS: i64 = 256;
 const FOLLOWERS: i64 = 512;
 /// The same where nobody is: marking them is all there is to do.
 const UNHEARD: i64 = 4096;
-/// The wait after a first failure and the longest one.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// The relay of one outbox.
 pub(crate) struct Relay<'a> {
     pub service: &'static str,
     pub db: &'a Db,
-    pub live: &'a broadcast::Sender<Arc<Envelope>>,
+    pub bus: &'a Inner,
 }
 
 /// What came of a batch.
@@ -60,7 +59,7 @@ struct Batch {
 
 impl Relay<'_> {
     /// Relays until `stop` is cancelled and the batch under way is done.
-    pub async fn until(&self, stop: &CancellationToken, consumers: impl Fn() -> Vec<Arc<dyn Consumer>>) {
+    pub async fn until(&self, stop: &CancellationToken) {
         let world = self.db.world();
         let signal = self.db.signal(outbox::SIGNAL);
         while !stop.is_cancelled() {
@@ -68,7 +67,7 @@ impl Relay<'_> {
             let signalled = signal.notified();
             tokio::pin!(signalled);
             signalled.as_mut().enable();
-            match self.pass(&consumers()).await {
+            match self.pass().await {
                 Ok(passed) if passed.more => continue,
                 Ok(_) => {}
                 Err(error) => {
@@ -88,14 +87,18 @@ impl Relay<'_> {
     }
 
     /// Relays one batch of what is due.
-    pub async fn pass(&self, consumers: &[Arc<dyn Consumer>]) -> Result<Passed> {
-        let topics: HashSet<&str> = consumers.iter().flat_map(|c| c.topics()).copied().collect();
-        let Batch { told, passed_by, more } = self.claim(&topics).await?;
+    pub async fn pass(&self) -> Result<Passed> {
+        let consumers = self.bus.consumers();
+        let carrier = Carrier::ready(self, &consumers).await?;
+        let Batch { told, passed_by, more } = self.claim(&carrier).await?;
         self.report(&passed_by);
         let claimed = told.len() + passed_by.len();
         let attempts: HashMap<EventId, u32> = told.iter().map(|event| (event.id, event.attempts)).collect();
         let (events, mut unheard) = readable(told);
-        unheard.extend(deliver(consumers, &events).await);
+        unheard.extend(carrier.carry(&events).await);
+        if !events.is_empty() {
+            self.db.world().reached("bus.carried");
+        }
         let put_off: Vec<PutOff> =
             unheard.iter().filter_map(|(id, why)| self.put_off(*id, why, &attempts)).collect();
         let sent: Vec<Arc<Envelope>> = in_order(events, &unheard);
@@ -108,12 +111,12 @@ impl Relay<'_> {
     }
 
     /// Takes what is due. What nobody here listens to is marked sent with it.
-    async fn claim(&self, topics: &HashSet<&str>) -> Result<Batch> {
+    async fn claim(&self, carrier: &Carrier<'_>) -> Result<Batch> {
         let until = self.db.world().now() + LEASE;
         db::write!(self.db, async |tx| {
             let heads = outbox::claim(tx, until, HEADS).await?;
             let mut more = heads.len() as i64 == HEADS;
-            let is_heard = |event: &Outgoing| topics.contains(event.topic.as_str());
+            let is_heard = |event: &Outgoing| carrier.takes(&event.topic);
             let (mut told, mut rest): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_heard);
             if !told.is_empty() {
                 let followers = outbox::followers(tx, &told, FOLLOWERS).await?;
@@ -149,17 +152,16 @@ impl Relay<'_> {
     fn put_off(&self, id: EventId, why: &Unheard, attempts: &HashMap<EventId, u32>) -> Option<PutOff> {
         let error = why.error.as_ref()?;
         let before = attempts.get(&id).copied().unwrap_or_default();
-        let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(before)).min(LONGEST_WAIT);
-        let wait = self.db.world().jitter(wait);
+        let wait = waits::after(self.db.world(), before, error);
         tracing::warn!(
             event.id = %id,
-            consumer = why.consumer,
+            by = why.by,
             attempt = before + 1,
             wait_ms = wait.as_millis(),
             error = error.chain(),
-            "event not heard, to be told again"
+            "event not sent, to be tried again"
         );
-        let error = format!("{}: {}", why.consumer, error.chain());
+        let error = format!("{}: {}", why.by, error.chain());
         Some(PutOff { id, until: self.db.world().now() + wait, error })
     }
 
@@ -183,8 +185,7 @@ impl Relay<'_> {
         metrics::counter!("outbox_relayed_total", "service" => self.service).increment(sent.len() as u64);
         for event in sent {
             tracing::debug!(event.id = %event.id, event.topic = event.topic, event.subject = event.subject, "event sent");
-            // With nobody listening there is nobody to tell.
-            drop(self.live.send(event.clone()));
+            self.bus.carried(event);
         }
     }
 }
@@ -221,14 +222,14 @@ fn readable(events: Vec<Outgoing>) -> (Vec<Arc<Envelope>>, HashMap<EventId, Unhe
             Ok(envelope) => read.push(Arc::new(envelope)),
             Err(error) => {
                 blocked.insert(subject);
-                unheard.insert(id, Unheard { consumer: "relay", error: Some(error) });
+                unheard.insert(id, Unheard { by: "relay", error: Some(error) });
             }
         }
     }
     (read, unheard)
 }
 
-/// Those that everybody has heard, for live feeds in the order of each entity.
+/// Those that were carried, for live feeds in the order of each entity.
 fn in_order(events: Vec<Arc<Envelope>>, unheard: &HashMap<EventId, Unheard>) -> Vec<Arc<Envelope>> {
     events.into_iter().filter(|event| !unheard.contains_key(&event.id)).collect()
 }

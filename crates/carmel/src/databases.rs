@@ -1,13 +1,17 @@
 //! Where each service keeps its tables.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use db::{Db, Migration, Target};
+use db::{Db, Engine, Migration, Target};
 use kernel::{Result, World};
 
-use crate::config::Config;
+use crate::{
+    config::{Config, Pooler},
+    part::Part,
+    relocate,
+};
 
-/// The services that have tables, in the order they are opened.
+/// The services that have tables, in the order they are copied.
 pub const SERVICES: &[&str] = &["users", "catalog", "inventory", "orders", "payments", "notifications"];
 
 /// The tables of a service: a file `data/<service>.db`, or the schema
@@ -24,26 +28,43 @@ pub fn target(config: &Config, service: &str) -> Target {
 }
 
 /// Opens the tables of a service and brings them up to date.
-pub async fn open(config: &Config, world: &World, service: &str, migrations: &[Migration]) -> Result<Db> {
-    let target = target(config, service);
+pub async fn open(config: &Config, world: &World, service: Part) -> Result<Db> {
+    let target = target(config, service.as_str());
     if let Target::Sqlite { path } = &target {
         make_folder(path.parent().unwrap_or(Path::new(".")))?;
     }
-    let db = Db::open(&target, world).await?;
-    db.migrate(migrations).await?;
+    let db = Db::open_with(&target, &options(config), world).await?;
+    if db.engine() == Engine::Sqlite {
+        relocate::may_open(&config.data.folder)?; // once it is open, no move begins
+    }
+    db.migrate(&migrations(service.as_str())).await?;
     Ok(db)
 }
 
-/// What the migrations of a service are.
+fn options(config: &Config) -> db::Options {
+    let chosen = &config.database;
+    let replicas = chosen.replica_urls.expose().split(',').filter(|url| !url.is_empty());
+    db::Options {
+        wait: Duration::from_secs(chosen.wait_s.into()),
+        pooler: match chosen.pooler {
+            Pooler::None => db::Pooler::None,
+            Pooler::Plain => db::Pooler::Plain,
+            Pooler::Preparing => db::Pooler::Preparing,
+        },
+        replicas: replicas.map(str::to_owned).collect(),
+        lag: Duration::from_millis(chosen.replica_lag_ms),
+    }
+}
+
+/// The migrations of a service.
 pub fn migrations(service: &str) -> Vec<Migration> {
     match service {
         "users" => users::migrations(),
+        "orders" => orders::migrations(),
         "catalog" => catalog::migrations(),
         "inventory" => inventory::migrations(),
-        "orders" => orders::migrations(),
         "payments" => payments::migrations(),
-        "notifications" => notifications::migrations(),
-        _ => unreachable!("{service} is none of SERVICES"),
+        _ => notifications::migrations(),
     }
 }
 

@@ -6,13 +6,17 @@ pub mod audit;
 pub mod config;
 mod databases;
 mod dead_letters;
+mod healthcheck;
 #[cfg(debug_assertions)]
 mod mortal;
+pub mod part;
 mod prepare;
+pub mod relocate;
 pub mod sample;
 mod serve;
 mod settings;
 pub mod shop;
+mod up;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -21,6 +25,7 @@ use kernel::{Error, Kind, Result, World};
 
 use crate::{
     config::{Config, LogFormat},
+    part::{Part, Parts},
     shop::Shop,
 };
 
@@ -39,9 +44,36 @@ enum Command {
     /// Runs the shop: every service and its workers, until SIGTERM or Ctrl-C.
     Serve {
         /// Fills the shop with sample data first, if it is empty.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "only")]
         sample: bool,
+        /// Only these parts of it (gateway, users, orders, …); the others run elsewhere, where the settings say.
+        #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+        only: Vec<Part>,
+        /// A supervisor has opened the socket, hears when it is ready, and lets it finish by closing its input.
+        #[arg(long, hide = true)]
+        supervised: bool,
     },
+    /// Works on jobs and relays events without answering customers, until SIGTERM or Ctrl-C.
+    Work {
+        /// Only those of these services (users, orders, …).
+        #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
+        only: Vec<Part>,
+        /// As for `serve`.
+        #[arg(long, hide = true)]
+        supervised: bool,
+    },
+    /// Runs a whole fleet on this machine, each part of the shop in processes of its own, until SIGTERM or Ctrl-C.
+    /// What dies is started again; `carmel reload` replaces the processes one by one.
+    Up {
+        /// So many processes of a part, such as orders=2; one of each otherwise. May be repeated.
+        #[arg(long, value_name = "PART=N", value_delimiter = ',')]
+        replicas: Vec<up::Count>,
+        /// So many processes that only work on a service's jobs, such as orders=1; none otherwise. May be repeated.
+        #[arg(long, value_name = "SERVICE=N", value_delimiter = ',')]
+        workers: Vec<up::Count>,
+    },
+    /// Replaces the processes of the fleet that `carmel up` runs, one by one, without a refused request.
+    Reload,
     /// Brings the tables up to date and ends.
     Migrate,
     /// Fills an empty shop with sample data and ends.
@@ -55,12 +87,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copies a shop in files into PostgreSQL and checks the copy; run again, it
+    /// goes on where it ended.
+    Move(relocate::Destination),
     /// Looks after work that was given up.
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// Looks at the settings without starting anything.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Asks the shop on this machine whether it is ready; exit status 1 when not.
+    Healthcheck,
     /// Prints the description of the API (OpenAPI 3.1).
     Openapi,
     /// What the project's own checks need.
@@ -116,11 +153,13 @@ pub fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Command::Healthcheck = &arguments.command {
+        return healthcheck::ask(&loaded.config);
+    }
     let outcome = start_log(&loaded.config).and_then(|()| {
-        loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
-        runtime.block_on(execute(arguments.command, loaded.config, world()))
+        runtime.block_on(execute(arguments.command, loaded, &arguments.flags, world()))
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("carmel: {}", error.chain());
@@ -139,15 +178,44 @@ fn world() -> World {
     World::real()
 }
 
-async fn execute(command: Command, config: Config, world: World) -> Result<ExitCode> {
+async fn execute(
+    command: Command,
+    loaded: config::Loaded,
+    flags: &config::Flags,
+    world: World,
+) -> Result<ExitCode> {
+    let is_told_where = loaded.is_set("server.port");
+    let mut config = loaded.config;
     match command {
-        Command::Serve { sample } => serve::serve(config, world, sample).await?,
-        Command::Migrate => {
-            for service in databases::SERVICES {
-                let db = databases::open(&config, &world, service, &databases::migrations(service)).await?;
-                db.close().await;
+        Command::Serve { sample, only, supervised } => {
+            let parts = Parts::only(&only);
+            if !is_told_where {
+                config.server.port = parts.port();
             }
-            println!("the tables of {} services are up to date", databases::SERVICES.len());
+            serve::serve(config, world, &parts, sample, supervised).await?;
+        }
+        Command::Work { only, supervised } => {
+            let parts = Parts::only(&only);
+            if parts.services().count() == 0 {
+                return Err(Error::invalid(
+                    "nothing_to_do",
+                    "the gateway has no work of its own: --only takes services",
+                ));
+            }
+            // A supervisor looks after it by its input and output.
+            let listens = is_told_where && !supervised;
+            serve::work(config, world, &parts, listens, supervised).await?;
+        }
+        Command::Up { replicas, workers } => {
+            let plan = up::Plan::new(&config, &replicas, &workers)?;
+            up::up(config, flags, world, plan).await?;
+        }
+        Command::Reload => up::reload(&config.data.folder, |line| println!("{line}")).await?,
+        Command::Migrate => {
+            for service in Part::services() {
+                databases::open(&config, &world, service).await?.close().await;
+            }
+            println!("the tables of {} services are up to date", Part::services().count());
         }
         Command::Sample => {
             let shop = Shop::open(&config, &world).await?;
@@ -171,9 +239,10 @@ async fn execute(command: Command, config: Config, world: World) -> Result<ExitC
             }
             shop.close().await;
         }
+        Command::Move(destination) => relocate::relocate(&config, &world, &destination.url()?).await?,
         Command::Openapi => {
             let shop = shop_in_nowhere(&config, &world).await?;
-            println!("{}", shop.api()?.to_pretty_json().map_err(Error::internal)?);
+            println!("{}", shop.api().to_pretty_json().map_err(Error::internal)?);
         }
         Command::Internal(InternalCommand::PrepareSql { file }) => {
             return Ok(match prepare::prepare(&config, &world, &file).await? {
@@ -187,7 +256,7 @@ async fn execute(command: Command, config: Config, world: World) -> Result<ExitC
                 }
             });
         }
-        Command::Config(_) => unreachable!("handled before the settings were loaded"),
+        Command::Config(_) | Command::Healthcheck => unreachable!("answered without a runtime"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,10 +7,7 @@ use db::{Db, Engine};
 use kernel::{Error, Result, World};
 use serde::Deserialize;
 
-use crate::{
-    config::Config,
-    databases::{SERVICES, migrations, open},
-};
+use crate::{config::Config, databases::open, part::Part};
 
 /// One text in the source, in both its forms.
 #[derive(Deserialize)]
@@ -33,8 +30,8 @@ pub async fn prepare(
     let json = std::fs::read_to_string(file).map_err(Error::internal)?;
     let texts: Vec<Text> = serde_json::from_str(&json).map_err(Error::internal)?;
     let mut databases: HashMap<&str, Db> = HashMap::new();
-    for service in SERVICES {
-        databases.insert(service, open(config, world, service, &migrations(service)).await?);
+    for service in Part::services() {
+        databases.insert(service.as_str(), open(config, world, service).await?);
     }
     let mut refused = Vec::new();
     for text in &texts {

@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
+use cache::{Address, Shared};
+use gateway::PerMinute;
+use jobs::{Bullmq, Dispatch};
+use kernel::{Error, Result, World};
+
+use crate::config::{Config, JobQueue, Secret};
+
+/// The address that a setting has, if it has one.
+fn address(url: &Secret) -> Result<Option<Address>> {
+    let parse = |text: &str| text.parse().map_err(|why: String| Error::invalid("redis_url", why));
+    Some(url.expose()).filter(|text| !text.is_empty()).map(parse).transpose()
+}
 
 impl Config {
     pub(crate) fn users(&self) -> users::Settings {
@@ -15,6 +26,48 @@ impl Config {
                 iterations: self.passwords.iterations,
             },
             ..users::Settings::default()
+        }
+    }
+
+    /// Where what was read is remembered for all processes, if anywhere.
+    pub(crate) fn shared_cache(&self, world: &World) -> Result<Option<Shared>> {
+        Ok(address(&self.redis.cache_url)?.map(|address| Shared::new(world, &address)))
+    }
+
+    /// Fails (`redis_evicts`, `queue_evicts`) when the Redis that must not
+    /// forget is one that may. One that is away may be back later.
+    pub(crate) async fn check_redis(&self, world: &World) -> Result<()> {
+        let both = (address(&self.redis.cache_url)?, address(&self.redis.queue_url)?);
+        if let (Some(cache), Some(queue)) = both {
+            cache::check_eviction(&cache, &queue).await?;
+        }
+        let Dispatch::Bullmq(queue) = self.dispatch()? else { return Ok(()) };
+        match queue.check(world).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(
+                    error = error.chain(),
+                    "the queue's Redis is away: jobs are worked on from the database"
+                );
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    /// How jobs reach workers.
+    pub(crate) fn dispatch(&self) -> Result<Dispatch> {
+        match self.jobs.queue {
+            JobQueue::Database => Ok(Dispatch::Database),
+            JobQueue::Auto if self.redis.queue_url.is_empty() => Ok(Dispatch::Database),
+            _ => Bullmq::at(self.redis.queue_url.expose()).map(Dispatch::Bullmq),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> PerMinute {
+        PerMinute {
+            sign_in: self.limits.sign_in_per_minute,
+            change: self.limits.change_per_minute,
+            read: self.limits.read_per_minute,
         }
     }
 
@@ -62,10 +115,10 @@ impl Config {
 
     pub(crate) fn edge(&self) -> gateway::Settings {
         gateway::Settings {
-            shop: self.shop.name.clone(),
             request_timeout: Duration::from_millis(self.server.request_timeout_ms),
             body_limit_bytes: usize::try_from(self.server.body_limit_bytes).unwrap_or(usize::MAX),
             cors_origins: self.server.cors_origins.clone(),
+            trusted_proxies: self.server.trusted_proxies.clone(),
         }
     }
 }

@@ -14,8 +14,8 @@ pub fn consumers(service: &Catalog) -> Vec<Arc<dyn Consumer>> {
     vec![Arc::new(Forget(service.clone()))]
 }
 
-/// Forgets products that were changed. A change in this process has done that
-/// before it was answered; this is for one whose caller was gone by then.
+/// Forgets products that were changed, for all processes. Who changed them has
+/// done that before he answered; this is for one who was gone by then.
 struct Forget(Catalog);
 
 #[bus::async_trait]
@@ -34,7 +34,7 @@ impl Consumer for Forget {
 
     async fn hear(&self, _: &mut Tx, event: &Envelope) -> Result<()> {
         let event: ProductEvent = event.payload()?;
-        self.0.changed(event.product, &event.skus);
+        self.0.forget(event.product, &event.skus);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
+use cache::Shared;
 use contracts::inventory::Inventory;
 use db::{Db, Migration};
 
@@ -38,6 +39,9 @@ pub struct Needs {
     pub db: Db,
     /// Who knows what is in stock; without it products are shown without.
     pub inventory: Option<Arc<dyn Inventory>>,
+    /// Where products and prices are remembered for all processes; without it
+    /// each process remembers its own.
+    pub shared: Option<Shared>,
     /// How it behaves.
     pub settings: Settings,
 }

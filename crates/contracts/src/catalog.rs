@@ -8,6 +8,7 @@ rpc::service! {
     /// What other services may ask of the catalogue.
     pub trait Catalog, CatalogClient, catalog_routes = "catalog" {
         /// Prices of those SKUs that are for sale; the others are left out.
+        #[read]
         async fn prices(Prices) -> Vec<Priced>;
     }
 }

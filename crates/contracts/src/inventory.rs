@@ -24,6 +24,7 @@ rpc::service! {
         /// Puts back what an order bought, if it did; what is only held, too.
         async fn restock(Restock) -> ();
         /// How much there is of each SKU; those without stock are left out.
+        #[read]
         async fn levels(Levels) -> Vec<Level>;
     }
 }

@@ -9,6 +9,7 @@ rpc::service! {
     /// What other services may ask of orders.
     pub trait Orders, OrdersClient, orders_routes = "orders" {
         /// An order in short. Errors: not found `no_such_order`.
+        #[read]
         async fn order(GetOrder) -> OrderInShort;
     }
 }

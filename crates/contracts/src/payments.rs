@@ -24,6 +24,7 @@ rpc::service! {
         /// Pays back what was captured, whole; nothing when nothing was.
         async fn refund(Refund) -> Refunded;
         /// The payment of an order. Errors: not found `no_payment`.
+        #[read]
         async fn payment(GetPayment) -> Payment;
     }
 }

@@ -9,8 +9,10 @@ rpc::service! {
     pub trait Users, UsersClient, users_routes = "users" {
         /// The public keys that tokens are signed with, retired ones included
         /// as long as a token of theirs may be alive.
+        #[read]
         async fn keys(Keys) -> Vec<PublicKey>;
         /// An account. Errors: not found `no_such_user`.
+        #[read]
         async fn user(GetUser) -> User;
     }
 }

@@ -9,6 +9,10 @@ pub(crate) enum Again {
     No,
     /// Nothing of it was kept.
     Yes,
+    /// Nothing of it was kept: this server takes no changes, another may.
+    Elsewhere,
+    /// Nothing of it was kept: others held a lock for too long.
+    IfPatient,
     /// Whether it was kept is unknown: only where doing it twice is harmless.
     IfRepeatable,
 }
@@ -44,4 +48,10 @@ pub(crate) fn too_slow() -> Error {
 /// The database was closed by us.
 pub(crate) fn closed() -> Error {
     Error::unavailable("database_closed", "the database is being closed")
+}
+
+/// The fate of a commit is unknown: the question was sent, no answer came.
+pub(crate) fn commit_unknown(cause: Error) -> Failure {
+    let error = Error::unavailable("commit_unknown", "whether this was saved is unknown").because(cause);
+    Failure { error, again: Again::IfRepeatable }
 }

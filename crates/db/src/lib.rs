@@ -15,21 +15,28 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attempts;
+mod caller;
 mod error;
 mod gather;
 mod migrate;
+mod options;
 mod postgres;
 mod query;
 mod row;
 mod sqlite;
+pub mod table;
 mod transaction;
 
+pub use attempts::Attempts;
+pub use caller::Caller;
 pub use gather::Gather;
 pub use migrate::Migration;
+pub use options::{Options, Pooler};
 pub use query::{Query, query, query_for};
 pub use row::{FromRow, Row};
 pub use sqlite::{Disk, Step};
-pub use transaction::{Attempts, Mode, Tx};
+pub use transaction::{Mode, Tx};
 
 use std::{
     collections::HashMap,
@@ -41,7 +48,12 @@ use std::{
 use kernel::{Result, Time, World};
 use tokio::sync::Notify;
 
-use crate::{error::Failure, postgres::Postgres, sqlite::Sqlite, transaction::Driver};
+use crate::{
+    error::Failure,
+    postgres::{Place, Postgres},
+    sqlite::{Claim, Sqlite},
+    transaction::Driver,
+};
 
 /// Where a service keeps its tables.
 #[derive(Clone)]
@@ -54,6 +66,8 @@ pub enum Target {
     /// A schema of a PostgreSQL database, made when it is missing.
     Postgres {
         /// `postgres://user:password@host:port/database`. A secret: never shown.
+        /// Of several hosts (`a:5432,b:5432`) it is the one that takes changes,
+        /// even when that becomes another.
         url: String,
         /// The schema: the search path of every connection.
         schema: String,
@@ -99,19 +113,47 @@ enum Kind {
     Postgres(Postgres),
 }
 
+/// How it is opened: the first for PostgreSQL, the others for SQLite.
+struct Opening<'a> {
+    options: &'a Options,
+    claim: Claim,
+    disk: Arc<dyn Disk>,
+}
+
 impl Db {
     /// Opens it. On PostgreSQL this fails with `unavailable` when no
     /// connection can be had.
     pub async fn open(target: &Target, world: &World) -> Result<Db> {
-        Db::open_on(target, world, Arc::new(sqlite::Plain)).await
+        Db::open_with(target, &Options::default(), world).await
+    }
+
+    /// Opens it, PostgreSQL with these options.
+    pub async fn open_with(target: &Target, options: &Options, world: &World) -> Result<Db> {
+        let opening = Opening { options, claim: Claim::Shared, disk: Arc::new(sqlite::Plain) };
+        Db::open_so(target, opening, world).await
+    }
+
+    /// Opens a SQLite file for nobody else: fails with `database_in_use` while
+    /// anybody has it open, and whoever opens it until it is closed fails alike.
+    pub async fn open_alone(target: &Target, world: &World) -> Result<Db> {
+        let options = &Options::default();
+        let opening = Opening { options, claim: Claim::Alone, disk: Arc::new(sqlite::Plain) };
+        Db::open_so(target, opening, world).await
     }
 
     /// Opens it, with SQLite on a disk made by a test.
     pub async fn open_on(target: &Target, world: &World, disk: Arc<dyn Disk>) -> Result<Db> {
+        let opening = Opening { options: &Options::default(), claim: Claim::Shared, disk };
+        Db::open_so(target, opening, world).await
+    }
+
+    async fn open_so(target: &Target, opening: Opening<'_>, world: &World) -> Result<Db> {
+        let Opening { options, claim, disk } = opening;
         let driver = match target {
-            Target::Sqlite { path } => Kind::Sqlite(Sqlite::open(path, world, disk).await?),
+            Target::Sqlite { path } => Kind::Sqlite(Sqlite::open(path, claim, world, disk).await?),
             Target::Postgres { url, schema, connections } => {
-                Kind::Postgres(Postgres::open(url, schema, *connections, world).await?)
+                let place = Place { url, schema, connections: *connections };
+                Kind::Postgres(Postgres::open(place, options, world).await?)
             }
         };
         Ok(Db(Arc::new(Inner { world: world.clone(), driver, signals: Mutex::default() })))
@@ -133,6 +175,8 @@ impl Db {
     /// Brings the tables up to date: applies, in order, what was not applied
     /// yet, each in a transaction, one process at a time. Returns how many.
     /// Refuses (`migration_changed`) when an applied one has another text now.
+    /// What a newer program has added stays; where that has taken something away
+    /// that this one needs it is refused (`program_too_old`).
     pub async fn migrate(&self, migrations: &[Migration]) -> Result<usize> {
         migrate::migrate(self, migrations).await
     }
@@ -171,12 +215,19 @@ impl Db {
         }
     }
 
-    async fn begin(&self, mode: Mode) -> Result<Tx, Failure> {
-        let driver = match (&self.0.driver, mode) {
-            (Kind::Sqlite(sqlite), Mode::Write) => Driver::Write(sqlite.writer.begin().await?),
-            (Kind::Sqlite(sqlite), _) => Driver::Look(sqlite.readers.begin().await?),
-            (Kind::Postgres(postgres), mode) => Driver::Postgres(postgres.begin(mode).await?),
+    /// Begins a transaction, and says what it is: one that nobody near can
+    /// answer is asked of the primary.
+    async fn begin(&self, mode: Mode) -> Result<(Tx, Mode), Failure> {
+        let (driver, mode) = match &self.0.driver {
+            Kind::Sqlite(sqlite) if mode == Mode::Write => {
+                (Driver::Write(sqlite.writer.begin().await?), mode)
+            }
+            Kind::Sqlite(sqlite) => (Driver::Look(sqlite.readers.begin().await?), mode),
+            Kind::Postgres(postgres) => {
+                let (tx, mode) = postgres.begin(mode).await?;
+                (Driver::Postgres(tx), mode)
+            }
         };
-        Ok(Tx::new(self.clone(), driver))
+        Ok((Tx::new(self.clone(), driver), mode))
     }
 }

@@ -1,11 +1,17 @@
 //! Migrations: one list for both engines.
+//!
+//! A program runs on tables that a newer one has migrated, because a migration
+//! only adds. One that takes away says in its name which earlier migration a
+//! program must know to do without what goes: `orders_9 needs orders_8`. A
+//! program that does not know that one refuses to open the tables.
 
-use kernel::{Error, Result};
+mod breaking;
+mod translate;
+
+use kernel::{Error, Kind, Result};
 use sha2::{Digest, Sha256};
 
-use crate::{Db, Engine, Tx, query};
-
-mod translate;
+use crate::{Attempts, Db, Engine, Tx, query};
 
 /// A step from one shape of the tables to the next. Columns are `UUID`,
 /// `TEXT`, `BIGINT`, `BOOLEAN` or `BYTEA`; SQLite gets the types of a `STRICT`
@@ -13,7 +19,8 @@ mod translate;
 /// that both order it by its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
-    /// Unique in its list, never changed: `jobs_1`, `orders_3_history`.
+    /// Unique in its list, never changed: `jobs_1`, `orders_3_history`; of one
+    /// that takes away `orders_9 needs orders_8`, the other of an earlier release.
     pub name: &'static str,
     /// The statements, separated by semicolons.
     pub sql: &'static str,
@@ -23,10 +30,48 @@ pub struct Migration {
 pub(crate) async fn migrate(db: &Db, migrations: &[Migration]) -> Result<usize> {
     let mut applied = 0;
     for migration in migrations {
-        let new: bool = crate::write!(db, async |tx| { apply(tx, migration).await })?;
+        let new = apply_patiently(db, migration).await.map_err(|error| blocked(migration, error))?;
         applied += usize::from(new);
     }
+    if !migrations.is_empty() {
+        must_know(db, migrations).await?;
+    }
     Ok(applied)
+}
+
+/// [`write!`](crate::write) with time enough for a large table.
+async fn apply_patiently(db: &Db, migration: &Migration) -> Result<bool> {
+    let mut attempts = Attempts::patient(db);
+    loop {
+        let mut tx = attempts.begin().await?;
+        let outcome = attempts.run(apply(&mut tx, migration)).await;
+        if let Some(outcome) = attempts.end(tx, outcome).await {
+            return outcome;
+        }
+    }
+}
+
+/// Refuses tables from which a newer program has taken what this one needs.
+async fn must_know(db: &Db, migrations: &[Migration]) -> Result<()> {
+    let applied: Result<Vec<(String,)>> = crate::read!(db, async |tx| {
+        query("SELECT name FROM migrations WHERE name LIKE '% needs %' ORDER BY name").fetch_all(tx).await
+    });
+    let known = |name: &str| migrations.iter().any(|migration| migration.name == name);
+    for (name,) in applied? {
+        if !known(&name) && !needs(&name).is_some_and(known) {
+            let message = format!(
+                "a newer program has migrated these tables ({name}), and this one is too old for them: start \
+                 one that knows that migration"
+            );
+            return Err(Error::conflict("program_too_old", message));
+        }
+    }
+    Ok(())
+}
+
+/// What a program must know to live with this migration.
+fn needs(name: &str) -> Option<&str> {
+    name.split_once(" needs ").map(|(_, needed)| needed)
 }
 
 /// Applies one, unless it was applied before. Says whether it did.
@@ -35,10 +80,12 @@ async fn apply(tx: &mut Tx, migration: &Migration) -> Result<bool> {
     tx.repeatable();
     if tx.engine() == Engine::Postgres {
         // One process at a time; the lock ends with the transaction. A change of
-        // a large table may take its time.
+        // a large table may take its time; but it waits for a table that others
+        // use only so long, because all who come after it wait behind it.
         tx.batch(
             "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
-             SELECT pg_advisory_xact_lock(hashtext('carmel migrations ' || current_schema()))",
+             SELECT pg_advisory_xact_lock(hashtext('carmel migrations ' || current_schema())); \
+             SET LOCAL lock_timeout = '2s'",
         )
         .await?;
     }
@@ -55,6 +102,9 @@ async fn apply(tx: &mut Tx, migration: &Migration) -> Result<bool> {
     if let Some((before,)) = before {
         return if before == checksum { Ok(false) } else { Err(changed(migration)) };
     }
+    if let Some(found) = breaking::find(migration.sql).filter(|_| needs(migration.name).is_none()) {
+        return Err(breaks(migration, &found));
+    }
     tx.batch(&translate::translate(migration.sql, tx.engine())).await?;
     let now = tx.world().now();
     query("INSERT INTO migrations (name, checksum, applied_at) VALUES ($1, $2, $3)")
@@ -70,6 +120,28 @@ fn changed(migration: &Migration) -> Error {
     let message =
         format!("migration {} was applied with another text: add a new one instead", migration.name);
     Error::conflict("migration_changed", message)
+}
+
+fn breaks(migration: &Migration, found: &str) -> Error {
+    let name = migration.name;
+    let message = format!(
+        "migration {name} says {found}, which the version before may not survive: release a version that does \
+         without it, then call this \"{name} needs <the last migration of that version>\""
+    );
+    Error::new(Kind::Internal, "migration_breaks", message)
+}
+
+/// Names the migration that others were in the way of.
+fn blocked(migration: &Migration, error: Error) -> Error {
+    if error.kind != Kind::TimedOut {
+        return error;
+    }
+    let message = format!(
+        "migration {} did not get its table from those who use it: end what has a transaction open there \
+         (pg_stat_activity shows it) and migrate again",
+        migration.name
+    );
+    Error::new(Kind::TimedOut, "migration_blocked", message).because(error.chain())
 }
 
 fn checksum(sql: &str) -> String {

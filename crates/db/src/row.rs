@@ -35,7 +35,7 @@ impl Row<'_> {
             .map_err(|cause| Error::internal(format!("column {name:?}: {cause}")))
     }
 
-    fn value(&self, index: usize) -> Result<ValueRef<'_>, String> {
+    pub(crate) fn value(&self, index: usize) -> Result<ValueRef<'_>, String> {
         match self.0 {
             Driver::Sqlite(row) => sqlite::read_value(row, index),
             Driver::Postgres(row) => postgres::read_value(row, index),

@@ -14,7 +14,8 @@ struct Greeting {
     message: String,
 }
 
-pub fn routes(db: Db, shop: &str) -> OpenApiRouter {
+/// `GET /`, for the service that the routing table sends it to.
+pub fn greeting(db: Db, shop: &str) -> OpenApiRouter {
     let greeting = Greeting { db, message: format!("Hello from {shop}") };
     OpenApiRouter::new().routes(routes!(greet)).with_state(greeting)
 }

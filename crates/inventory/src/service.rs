@@ -193,7 +193,7 @@ impl Inventory {
     pub async fn list(&self, page: &Page) -> Result<List<Stock>> {
         let after = page.keys()?.map_or("", |[sku]| sku);
         let rows: Result<Vec<Stock>> =
-            db::read!(self.db, async |tx| { store::list(tx, after, page.limit + 1).await });
+            db::read_near!(self.db, async |tx| { store::list(tx, after, page.limit + 1).await });
         Ok(List::page(rows?, page, |stock| web::Cursor::of(&[&stock.sku])))
     }
 
@@ -201,7 +201,7 @@ impl Inventory {
     pub async fn movements(&self, sku: &Sku, page: &Page) -> Result<List<Movement>> {
         let before: i64 = page.after.as_ref().map_or(Ok(i64::MAX), |cursor| cursor.key(0))?;
         let rows: Result<Vec<Movement>> =
-            db::read!(self.db, async |tx| { store::movements(tx, sku, before, page.limit + 1).await });
+            db::read_near!(self.db, async |tx| { store::movements(tx, sku, before, page.limit + 1).await });
         Ok(List::page(rows?, page, |movement| web::Cursor::of(&[movement.version])))
     }
 

@@ -10,12 +10,15 @@ use std::{
 use db::{Db, Gather};
 use futures::FutureExt;
 use kernel::{BoxFuture, Error, JobId, Result};
+use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::{
     Failure, Job, Policy, Run, Worker,
     claim::{self, Claimed, Ended, PutBack},
     leases::Leases,
+    store::Draft,
 };
 
 /// Put around the work on a job: it is handed the `traceparent` of the job.
@@ -30,6 +33,10 @@ type Work = dyn Fn(String, Arc<Run>) -> BoxFuture<'static, Result<(), Failure>> 
 pub(crate) struct Kind {
     pub name: &'static str,
     pub queue: &'static str,
+    /// Whether its jobs are worked by others, through BullMQ.
+    pub elsewhere: bool,
+    /// The job that somebody else has added, from its data.
+    pub draft: fn(&Value) -> Result<Draft>,
     policy: fn() -> Policy,
     work: Arc<Work>,
 }
@@ -46,8 +53,32 @@ impl Kind {
                 worker.run(job, &run).await
             })
         };
-        Kind { name: J::NAME, queue: J::QUEUE, policy: J::policy, work: Arc::new(work) }
+        Kind {
+            name: J::NAME,
+            queue: J::QUEUE,
+            elsewhere: false,
+            draft: draft::<J>,
+            policy: J::policy,
+            work: Arc::new(work),
+        }
     }
+
+    /// One that others work.
+    pub fn elsewhere<J: Job>() -> Kind {
+        let nobody = |_, run: Arc<Run>| -> BoxFuture<'static, Result<(), Failure>> {
+            let error = Error::internal(format!("{} is worked elsewhere", run.id));
+            Box::pin(async move { Err(Failure::Fatal(error)) })
+        };
+        let (elsewhere, work) = (true, Arc::new(nobody));
+        Kind { name: J::NAME, queue: J::QUEUE, elsewhere, draft: draft::<J>, policy: J::policy, work }
+    }
+}
+
+fn draft<J: Job>(data: &Value) -> Result<Draft> {
+    let job = J::deserialize(data).map_err(|error| {
+        Error::invalid("job_unreadable", format!("the data does not fit {}: {error}", J::NAME))
+    })?;
+    Draft::of(&job)
 }
 
 /// What the attempts of one runner share.
@@ -61,13 +92,29 @@ pub(crate) struct Crew {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Done,
     /// It waits for another attempt, or another job does its work.
     Again,
     Later,
     Dead,
     Lost,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempted {
+    pub outcome: Outcome,
+    /// Why it failed, if it did.
+    pub error: String,
+    /// Whether another job waits under its key and can be begun now.
+    pub awaited: bool,
+}
+
+impl Attempted {
+    fn lost() -> Attempted {
+        Attempted { outcome: Outcome::Lost, error: String::new(), awaited: false }
+    }
 }
 
 impl Crew {
@@ -85,14 +132,13 @@ impl Crew {
     }
 
     /// Works on it and records what came of it. Never fails: what cannot be
-    /// recorded is found by the next runner when the lease has run out. Says
-    /// whether another job waits under its key and can be begun now.
-    pub async fn attempt(self: Arc<Self>, job: Claimed) -> bool {
+    /// recorded is found by the next runner when the lease has run out.
+    pub async fn attempt(self: Arc<Self>, job: Claimed) -> Attempted {
         let Some(kind) = self.kinds.get(job.name.as_str()).cloned() else {
-            return false;
+            return Attempted::lost();
         };
         let run = Arc::new(Run::of(&job));
-        let ended = run.clone();
+        let (answer, answered) = oneshot::channel();
         let span =
             tracing::info_span!("job", job.id = %run.id, job.name = kind.name, job.attempt = run.attempt);
         let crew = self.clone();
@@ -102,8 +148,12 @@ impl Crew {
                 let held = crew.leases.hold(&run);
                 let started = crew.db.world().now();
                 let ended = crew.work(&kind, job.payload, &run).await;
+                let error = why(ended.as_ref());
                 let outcome = crew.settle(&kind, &run, ended).await;
                 drop(held);
+                let awaited = run.awaited.load(Ordering::Relaxed);
+                // Whoever asked is there as long as this work is.
+                drop(answer.send(Attempted { outcome, error, awaited }));
                 let seconds = crew.db.world().now().since(started).as_secs_f64();
                 count(&kind, outcome, seconds);
             }
@@ -113,7 +163,20 @@ impl Crew {
             Some(around) => around(traceparent.as_deref(), work).await,
             None => work.await,
         }
-        ended.awaited.load(Ordering::Relaxed)
+        // What was put around it may have dropped the work.
+        answered.await.unwrap_or_else(|_| Attempted::lost())
+    }
+
+    /// Records what came of an attempt that was made elsewhere. Says whether
+    /// another job waits under its key and can be begun now.
+    pub async fn heard(&self, job: &Claimed, answer: Result<(), Failure>) -> bool {
+        let Some(kind) = self.kinds.get(job.name.as_str()) else {
+            return false;
+        };
+        let run = Run::of(job);
+        let outcome = self.settle(kind, &run, Some(answer)).await;
+        count(kind, outcome, 0.0);
+        run.awaited.load(Ordering::Relaxed)
     }
 
     /// The worker's answer, or nothing when the lease was lost first.
@@ -192,6 +255,13 @@ impl Crew {
         run.awaited.store(awaited, Ordering::Relaxed);
         tracing::error!(error = error.chain(), "job is a dead letter");
         Ok(Outcome::Dead)
+    }
+}
+
+fn why(ended: Option<&Result<(), Failure>>) -> String {
+    match ended {
+        Some(Err(Failure::Retry(error) | Failure::Fatal(error))) => error.chain(),
+        _ => String::new(),
     }
 }
 

@@ -56,16 +56,16 @@ pub(crate) async fn claim(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> {
     // the list is picked once, whatever plan the update takes.
     let claimed = query_for(
         "UPDATE jobs
-         SET state = 'running', ready = FALSE, token = token + 1, attempt = attempt + 1,
+         SET state = 'running', ready = FALSE, token = token + 1, attempt = attempt + 1, handed_at = NULL,
              leased_until_at = $1 + lease_micros
          WHERE id IN (
              SELECT id FROM jobs due
              WHERE state = 'waiting' AND ready = TRUE AND queue = $2 AND run_at <= $1
                AND name IN (SELECT value FROM json_each($3))
                AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = $2 AND paused = TRUE)
-               AND NOT EXISTS (
+               AND (due.unique_key IS NULL OR NOT EXISTS (
                    SELECT 1 FROM jobs other
-                   WHERE other.state = 'running' AND other.name = due.name AND other.unique_key = due.unique_key)
+                   WHERE other.state = 'running' AND other.name = due.name AND other.unique_key = due.unique_key))
              ORDER BY priority, run_at, id LIMIT $4)
          RETURNING id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
                    traceparent, added_at",
@@ -74,12 +74,12 @@ pub(crate) async fn claim(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> {
              WHERE state = 'waiting' AND ready = TRUE AND queue = $2 AND run_at <= $1
                AND name = ANY ($3)
                AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = $2 AND paused = TRUE)
-               AND NOT EXISTS (
+               AND (due.unique_key IS NULL OR NOT EXISTS (
                    SELECT 1 FROM jobs other
-                   WHERE other.state = 'running' AND other.name = due.name AND other.unique_key = due.unique_key)
+                   WHERE other.state = 'running' AND other.name = due.name AND other.unique_key = due.unique_key))
              ORDER BY priority, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
          UPDATE jobs
-         SET state = 'running', ready = FALSE, token = token + 1, attempt = attempt + 1,
+         SET state = 'running', ready = FALSE, token = token + 1, attempt = attempt + 1, handed_at = NULL,
              leased_until_at = $1 + lease_micros
          FROM picked WHERE jobs.id = picked.id
          RETURNING jobs.id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
@@ -99,7 +99,8 @@ pub(crate) async fn take_over(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> 
     // Two forms for the reason given at `claim`. A row whose worker is about to
     // commit is locked by its fence and stepped over.
     let claimed = query_for(
-        "UPDATE jobs SET token = token + 1, attempt = attempt + 1, leased_until_at = $1 + lease_micros
+        "UPDATE jobs SET token = token + 1, attempt = attempt + 1, handed_at = NULL,
+             leased_until_at = $1 + lease_micros
          WHERE id IN (
              SELECT id FROM jobs
              WHERE state = 'running' AND leased_until_at <= $1 AND attempt < attempts AND queue = $2
@@ -112,7 +113,8 @@ pub(crate) async fn take_over(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> 
              WHERE state = 'running' AND leased_until_at <= $1 AND attempt < attempts AND queue = $2
                AND name = ANY ($3)
              ORDER BY leased_until_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
-         UPDATE jobs SET token = token + 1, attempt = attempt + 1, leased_until_at = $1 + lease_micros
+         UPDATE jobs SET token = token + 1, attempt = attempt + 1, handed_at = NULL,
+             leased_until_at = $1 + lease_micros
          FROM picked WHERE jobs.id = picked.id
          RETURNING jobs.id, name, payload, priority, run_at, attempt, attempts, token, lease_micros,
                    traceparent, added_at",
@@ -305,7 +307,7 @@ pub(crate) enum PutBack {
 /// Lets it wait until then. `spent` says whether the attempt counts.
 pub(crate) async fn put_back(tx: &mut Tx, ended: &Ended, run_at: Time, spent: bool) -> Result<PutBack> {
     let waits = query(
-        "UPDATE jobs SET state = 'waiting', ready = FALSE, run_at = $3, leased_until_at = NULL,
+        "UPDATE jobs SET state = 'waiting', ready = FALSE, run_at = $3, leased_until_at = NULL, handed_at = NULL,
                 attempt = attempt - $4, last_error = COALESCE($5, last_error)
          WHERE id = $1 AND token = $2 AND state = 'running' AND NOT EXISTS (
              SELECT 1 FROM jobs other

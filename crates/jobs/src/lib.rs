@@ -14,10 +14,12 @@
 
 mod attempt;
 mod audit;
+mod bullmq;
 mod claim;
 mod leases;
 mod model;
 mod queue;
+mod rounds;
 mod runner;
 mod schedule;
 mod store;
@@ -26,7 +28,8 @@ mod worker;
 
 pub use async_trait::async_trait;
 pub use audit::audit;
+pub use bullmq::{Bullmq, Dispatch};
 pub use model::{Job, JobView, Options, Policy, State};
 pub use runner::Runner;
-pub use store::{MIGRATIONS, add, add_with, dead, find, pause, paused, pending, resume, retry};
+pub use store::{MIGRATIONS, add, add_many, add_with, dead, find, pause, paused, pending, resume, retry};
 pub use worker::{Failure, Run, Worker};

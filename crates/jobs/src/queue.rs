@@ -10,6 +10,8 @@ use std::{
 
 use kernel::{Time, Value};
 
+use crate::claim::Want;
+
 /// A queue, as far as one runner has to do with it.
 pub(crate) struct Queue {
     pub name: &'static str,
@@ -17,7 +19,12 @@ pub(crate) struct Queue {
     pub most: usize,
     /// The kinds of job known here.
     pub names: Value,
+    pub per_second: Option<u32>,
     pub rate: Option<Rate>,
+    /// Whether it takes jobs that others add.
+    pub external: bool,
+    /// Whether its jobs are worked by others.
+    pub elsewhere: bool,
     /// Who ends lowers it and then looks whether the bell is wanted; the runner
     /// wants the bell and then looks here: in one order for both, or each could
     /// miss the other.
@@ -25,15 +32,24 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub fn new(name: &'static str, most: usize, names: &[&'static str], rate: Option<Rate>) -> Queue {
+    pub fn new(name: &'static str, most: usize, names: &[&'static str]) -> Queue {
         let names = Value::Texts(names.iter().map(|name| (*name).to_owned()).collect());
-        Queue { name, most, names, rate, under_way: AtomicUsize::new(0) }
+        let (per_second, rate, under_way) = (None, None, AtomicUsize::new(0));
+        Queue { name, most, names, per_second, rate, external: false, elsewhere: false, under_way }
     }
 
-    /// How many may be begun now.
+    /// How many may be begun here now.
     pub fn room(&self, now: Time) -> usize {
+        if self.elsewhere {
+            return 0;
+        }
         let free = self.most.saturating_sub(self.under_way());
         self.rate.as_ref().map_or(free, |rate| free.min(rate.allowed(now)))
+    }
+
+    /// As many of its jobs as that.
+    pub fn want(&self, limit: usize) -> Want {
+        Want { queue: self.name, names: self.names.clone(), limit: limit as i64 }
     }
 
     pub fn under_way(&self) -> usize {

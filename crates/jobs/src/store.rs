@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use db::{Migration, Tx, query};
+use db::{Migration, Tx, query, query_for};
 use kernel::{Error, JobId, Result};
+use serde_json::json;
 
 use crate::{Job, JobView, Options, Policy};
 
 /// The tables: jobs, queues and schedules. Every service's list has them.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[JOBS_1, JOBS_2];
+
+const JOBS_1: Migration = Migration {
     name: "jobs_1",
     // `token` is the fencing token: it grows with every lease. `ready` says
     // that `run_at` has come, so that claiming never steps over those that wait
@@ -54,7 +57,19 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             next_at BIGINT NOT NULL
         );
     ",
-}];
+};
+
+const JOBS_2: Migration = Migration {
+    name: "jobs_2",
+    // `handed_at` is set while a BullMQ job stands for the next lease of the
+    // row. Who does not know the column may claim the row all the same.
+    sql: "
+        ALTER TABLE jobs ADD COLUMN handed_at BIGINT;
+        CREATE INDEX jobs_to_hand_over ON jobs (queue, priority, run_at, id)
+            WHERE state = 'waiting' AND ready = TRUE AND handed_at IS NULL;
+        CREATE INDEX jobs_handed_over ON jobs (handed_at) WHERE handed_at IS NOT NULL;
+    ",
+};
 
 /// The signal that says there is work: raised by whatever makes some.
 pub(crate) const SIGNAL: &str = "jobs";
@@ -71,6 +86,63 @@ pub async fn add<J: Job>(tx: &mut Tx, job: &J) -> Result<JobId> {
 /// Adds a job, to be run as `options` say.
 pub async fn add_with<J: Job>(tx: &mut Tx, job: &J, options: Options) -> Result<JobId> {
     insert(tx, &Draft::of(job)?, options).await
+}
+
+/// So many jobs are added by one statement.
+const TOGETHER: usize = 500;
+
+/// Adds many jobs to the change that causes them, those that are not
+/// [unique](Job::unique) together. Returns their ids in order, as [`add`] does.
+pub async fn add_many<J: Job>(tx: &mut Tx, jobs: &[J]) -> Result<Vec<JobId>> {
+    let mut ids = Vec::with_capacity(jobs.len());
+    for some in jobs.chunks(TOGETHER) {
+        let mut drafts = Vec::with_capacity(some.len());
+        for job in some {
+            let draft = Draft::of(job)?;
+            if draft.unique_key.is_some() {
+                ids.push(insert(tx, &draft, Options::default()).await?);
+            } else {
+                let id = JobId::new(tx.world());
+                ids.push(id);
+                drafts.push((id, draft.payload));
+            }
+        }
+        insert_many::<J>(tx, &drafts).await?;
+    }
+    Ok(ids)
+}
+
+async fn insert_many<J: Job>(tx: &mut Tx, drafts: &[(JobId, String)]) -> Result<()> {
+    if drafts.is_empty() {
+        return Ok(());
+    }
+    let given = drafts
+        .iter()
+        .map(|(id, payload)| json!({ "id": id.uuid().simple().to_string(), "payload": payload }));
+    let policy = J::policy();
+    // Two forms, because each engine reads a JSON list in its own way.
+    query_for(
+        "INSERT INTO jobs (id, name, queue, payload, priority, state, ready, run_at, attempt, attempts, token,
+                           lease_micros, progress, added_at)
+         SELECT unhex(given.value ->> 'id'), $2, $3, given.value ->> 'payload', 0, 'waiting', TRUE, $6, 0, $4, 0,
+                $5, 0, $6
+         FROM json_each($1) AS given",
+        "INSERT INTO jobs (id, name, queue, payload, priority, state, ready, run_at, attempt, attempts, token,
+                           lease_micros, progress, added_at)
+         SELECT given.id, $2, $3, given.payload, 0, 'waiting', TRUE, $6, 0, $4, 0, $5, 0, $6
+         FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS given(id UUID, payload TEXT)",
+    )
+    .bind(serde_json::Value::Array(given.collect()).to_string())
+    .bind(J::NAME)
+    .bind(J::QUEUE)
+    .bind(policy.attempts.max(1))
+    .bind(micros(policy.lease))
+    .bind(tx.world().now())
+    .execute(tx)
+    .await?;
+    tx.signal(SIGNAL);
+    tracing::debug!(count = drafts.len(), job.name = J::NAME, "jobs added");
+    Ok(())
 }
 
 /// A job that is not a row yet.
@@ -95,10 +167,16 @@ impl Draft {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, options: Options) -> Result<JobId> {
+    let id = JobId::new(tx.world());
+    insert_as(tx, id, draft, options).await
+}
+
+/// Inserts it under that id, unless one of its key waits already.
+pub(crate) async fn insert_as(tx: &mut Tx, id: JobId, draft: &Draft, options: Options) -> Result<JobId> {
     // Between the insert that met another and the look for it, that other may
     // have been claimed; then its place is free again.
     for _ in 0..8 {
-        if let Some(id) = try_insert(tx, draft, &options).await? {
+        if try_insert(tx, id, draft, &options).await? {
             return Ok(id);
         }
         if let Some(id) = waiting(tx, draft, &options).await? {
@@ -111,10 +189,9 @@ pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, options: Options) -> Resu
     Err(Error::unavailable("job_not_added", message))
 }
 
-async fn try_insert(tx: &mut Tx, draft: &Draft, options: &Options) -> Result<Option<JobId>> {
+async fn try_insert(tx: &mut Tx, id: JobId, draft: &Draft, options: &Options) -> Result<bool> {
     let now = tx.world().now();
     let run_at = options.at.unwrap_or(now) + options.delay;
-    let id = JobId::new(tx.world());
     let inserted = query(
         "INSERT INTO jobs (id, name, queue, payload, unique_key, priority, state, ready, run_at, attempt,
                            attempts, token, lease_micros, progress, traceparent, added_at)
@@ -136,11 +213,11 @@ async fn try_insert(tx: &mut Tx, draft: &Draft, options: &Options) -> Result<Opt
     .execute(tx)
     .await?;
     if inserted == 0 {
-        return Ok(None);
+        return Ok(false);
     }
     tx.signal(if run_at <= now { SIGNAL } else { LATER });
     tracing::debug!(job.id = %id, job.name = draft.name, "job added");
-    Ok(Some(id))
+    Ok(true)
 }
 
 /// The one that waits under this key. It is locked, so that it is not begun

@@ -51,11 +51,15 @@ async fn delete_done(tx: &mut Tx, before: Time) -> Result<u64> {
     .await
 }
 
-/// How many wait in each queue that has any.
+/// How many could run now and wait, in each queue that has any: in Redis, too.
+/// Those that wait for later need no more workers.
 async fn waiting(db: &Db) -> Result<Vec<(String, i64)>> {
     db::read!(db, async |tx| {
-        query("SELECT queue, COUNT(*) FROM jobs WHERE state = 'waiting' GROUP BY queue ORDER BY queue LIMIT 100")
-            .fetch_all(tx)
-            .await
+        query(
+            "SELECT queue, COUNT(*) FROM jobs WHERE state = 'waiting' AND ready = TRUE
+             GROUP BY queue ORDER BY queue LIMIT 100",
+        )
+        .fetch_all(tx)
+        .await
     })
 }

@@ -26,7 +26,7 @@ impl Orders {
 
     /// Orders, the newest first.
     pub async fn list(&self, wanted: Wanted) -> Result<Vec<Order>> {
-        db::read!(self.db, async |tx| { store::list(tx, wanted).await })
+        db::read_near!(self.db, async |tx| { store::list(tx, wanted).await })
     }
 }
 

@@ -57,6 +57,11 @@ impl Secret {
             .ok_or_else(|| "a webhook secret is whsec_ and 24 to 64 bytes in base64".to_owned())
     }
 
+    /// As [`Secret::parse`] reads it.
+    pub fn text(&self) -> String {
+        format!("whsec_{}", BASE64_STANDARD.encode(&self.0))
+    }
+
     /// From these bytes.
     pub fn new(bytes: [u8; 32]) -> Secret {
         Secret(bytes.to_vec())

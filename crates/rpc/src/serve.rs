@@ -53,6 +53,11 @@ where
     work(ask).await
 }
 
+/// Answers with an error, as a call that the service itself refuses.
+pub fn refuse(error: kernel::Error) -> Response {
+    reply::<()>(Err(error))
+}
+
 fn reply<A: Serialize>(outcome: kernel::Result<A>) -> Response {
     let (status, body) = match &outcome {
         Ok(answer) => (StatusCode::OK, serde_json::to_vec(answer)),

@@ -7,6 +7,7 @@
 ///     /// What others may ask of the counter.
 ///     pub trait Counter, CounterClient, counter_routes = "counter" {
 ///         /// One more than what is asked about.
+///         #[read]
 ///         async fn next(u64) -> u64;
 ///     }
 /// }
@@ -25,16 +26,25 @@
 /// ```
 ///
 /// Every call may be repeated and may arrive late, so its ask carries the id
-/// that makes the second time harmless.
+/// that makes the second time harmless. Below its description a call may be
+/// marked: `#[read]` changes nothing, so that two may be under way at once and
+/// the faster one answers; `#[once]` is never repeated unless it surely did not
+/// arrive.
 #[macro_export]
 macro_rules! service {
     ($(#[$doc:meta])* pub trait $Trait:ident, $Client:ident, $routes:ident = $name:literal {
-        $( $(#[$call_doc:meta])* async fn $call:ident($Ask:ty) -> $Answer:ty; )*
+        $(
+            $(#[doc = $call_doc:literal])*
+            // The captures are always empty: they only tell which mark is there.
+            $(#[read $($read:lifetime)?])?
+            $(#[once $($once:lifetime)?])?
+            async fn $call:ident($Ask:ty) -> $Answer:ty;
+        )*
     }) => {
         $(#[$doc])*
         #[$crate::async_trait]
         pub trait $Trait: Send + Sync + 'static {
-            $( $(#[$call_doc])* async fn $call(&self, ask: $Ask) -> $crate::hidden::kernel::Result<$Answer>; )*
+            $( $(#[doc = $call_doc])* async fn $call(&self, ask: $Ask) -> $crate::hidden::kernel::Result<$Answer>; )*
         }
 
         #[doc = concat!("Asks the service `", $name, "` where it runs in another process.")]
@@ -44,7 +54,8 @@ macro_rules! service {
         #[$crate::async_trait]
         impl $Trait for $Client {
             $( async fn $call(&self, ask: $Ask) -> $crate::hidden::kernel::Result<$Answer> {
-                self.0.call($name, stringify!($call), &ask).await
+                let call = $crate::Call::new($name, stringify!($call));
+                self.0.call(call $(.read($($read)?))? $(.once($($once)?))?, &ask).await
             } )*
         }
 

@@ -15,6 +15,16 @@ pub const REFUSED: StatusCode = StatusCode::BAD_REQUEST;
 /// Where a body ends at the latest, in either direction.
 pub const LARGEST_BYTES: usize = 16 << 20;
 
+/// The code of a call that was refused before its work began.
+pub const OVERLOADED: &str = "overloaded";
+
+/// A tenth less than that, at most a second. Whoever waits for another waits less long than he
+/// is waited for himself, so that he can still say that time ran out: silence
+/// is then the sign of a sick address, and not of something slow behind it.
+pub fn shrunk(span: Duration) -> Duration {
+    span - (span / 10).min(Duration::from_secs(1))
+}
+
 /// What is left, for the header.
 pub fn left(span: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))

@@ -1,11 +1,18 @@
 //! Somebody who talks to a running shop over HTTP, as its customers do.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use reqwest::{Method, header::HeaderMap};
+use reqwest::{
+    Method,
+    header::{COOKIE, HeaderMap, SET_COOKIE},
+};
 use serde_json::{Value, json};
 
 /// What every customer of these tests has as a password.
@@ -27,7 +34,11 @@ pub struct Person {
     /// The address they signed up with.
     pub email: String,
     token: Option<String>,
+    /// What the shop asked to be reminded of, as a browser does it.
+    cookies: Cookies,
 }
+
+type Cookies = Arc<Mutex<BTreeMap<String, String>>>;
 
 /// What the shop answered.
 #[derive(Clone, Debug)]
@@ -104,7 +115,13 @@ impl Shop {
 
     /// Somebody who has not signed in.
     pub fn visitor(&self) -> Person {
-        Person { shop: self.clone(), id: String::new(), email: String::new(), token: None }
+        Person {
+            shop: self.clone(),
+            id: String::new(),
+            email: String::new(),
+            token: None,
+            cookies: Cookies::default(),
+        }
     }
 
     /// Somebody new, signed up and signed in.
@@ -117,13 +134,14 @@ impl Shop {
 
     /// Signs in: a customer, staff or an administrator.
     pub async fn sign_in(&self, email: &str, password: &str) -> Person {
+        let visitor = self.visitor();
         let answer =
-            self.visitor().post("/login", json!({ "email": email, "password": password })).await.expect(200);
+            visitor.post("/login", json!({ "email": email, "password": password })).await.expect(200);
         Person {
-            shop: self.clone(),
             id: answer["user"]["id"].as_str().unwrap_or_default().to_owned(),
             email: email.to_owned(),
             token: Some(answer["access_token"].as_str().unwrap().to_owned()),
+            ..visitor
         }
     }
 
@@ -178,6 +196,9 @@ impl Person {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
+        if let Some(cookies) = self.cookies() {
+            request = request.header(COOKIE, cookies);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -186,9 +207,23 @@ impl Person {
         }
         let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        self.keep_cookies(&headers);
         let text = answer.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Ok(Answer { status, headers, body })
+    }
+
+    fn cookies(&self) -> Option<String> {
+        let cookies = self.cookies.lock().unwrap();
+        let pairs: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (!pairs.is_empty()).then(|| pairs.join("; "))
+    }
+
+    fn keep_cookies(&self, headers: &HeaderMap) {
+        for cookie in headers.get_all(SET_COOKIE) {
+            let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
+        }
     }
 
     /// Places an order.

@@ -6,12 +6,15 @@
 pub mod client;
 pub mod clock;
 mod databases;
+pub mod nginx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 mod program;
 pub mod redis;
 mod server;
 pub mod smtp;
+pub mod wire;
 
 pub use databases::TestDb;
 pub use program::Program;

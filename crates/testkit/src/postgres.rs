@@ -17,6 +17,8 @@ use crate::server::{self, Process, Start};
 /// a user who may create databases.
 pub const SETTING: &str = "CARMEL_TEST_POSTGRES";
 
+const SHARED_OPTIONS: &[&str] = &["fsync=off", "full_page_writes=off", "max_connections=1000"];
+
 /// A PostgreSQL server: the one named by [`SETTING`], or one of our own on a
 /// free port, stopped when dropped.
 pub struct Server {
@@ -38,13 +40,7 @@ impl Server {
     /// forget, which is none of these tests' business.
     pub fn shared() -> Arc<Server> {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        shared.upgrade().unwrap_or_else(|| {
-            let server =
-                Arc::new(Server::start(&["fsync=off", "full_page_writes=off", "max_connections=1000"]));
-            *shared = Arc::downgrade(&server);
-            server
-        })
+        share(&SHARED, || Server::start(SHARED_OPTIONS))
     }
 
     /// One with these settings (`name=value`), which only one of our own gets.
@@ -67,7 +63,11 @@ impl Server {
         let folder = server::folder("postgres");
         server::give_to_nobody(folder.path());
         init(folder.path());
-        let port = server::free_port();
+        Server::on(folder, server::free_port(), options)
+    }
+
+    /// The one whose files are in this folder.
+    fn on(folder: tempfile::TempDir, port: u16, options: &[&str]) -> Server {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let process = run(folder.path(), port, &options);
         Server {
@@ -88,11 +88,66 @@ impl Server {
         format!("{}/{name}", self.address)
     }
 
+    /// Another of our own that follows this one, with these settings.
+    pub fn replica(&self, options: &[&str]) -> Server {
+        let (folder, port) = (server::folder("replica"), server::free_port());
+        server::give_to_nobody(folder.path());
+        let mut command = Command::new(program("pg_basebackup"));
+        command.arg("-D").arg(folder.path().join("data")).args(["-d", &self.url(), "-R", "-X", "stream"]);
+        command.args(["-C", "-S", &fresh_name(), "--checkpoint=fast", "--no-sync"]);
+        finish(command, folder.path());
+        // It looks for its primary often, so that it notices the death of that soon.
+        let options = [&["wal_retrieve_retry_interval=200ms"], options].concat();
+        Server::on(folder, port, &options)
+    }
+
+    /// Makes a replica the primary; returns when it takes changes.
+    pub fn promote(&self) {
+        self.run_sql("SELECT pg_promote(true, 60)");
+    }
+
+    /// Where it listens: `127.0.0.1:20123`.
+    pub fn host(&self) -> &str {
+        self.address.rsplit(['/', '@']).next().unwrap_or_default()
+    }
+
     /// Kills it as a crash of the machine would, and starts it again on the
     /// same files.
     pub fn crash_and_restart(&mut self) {
-        let own = self.own.as_mut().expect("a server that we did not start is not ours to kill");
-        own.process.kill();
+        self.kill();
+        self.restart();
+    }
+
+    /// Kills it as a crash of the machine would.
+    pub fn kill(&mut self) {
+        self.mine().process.kill();
+    }
+
+    fn mine(&mut self) -> &mut Own {
+        self.own.as_mut().expect("a server that we did not start is not ours to kill")
+    }
+
+    /// Freezes it, with all that serve a connection: it keeps what is open and
+    /// answers nobody.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let own = self.own.as_ref().expect("a server that we did not start is not ours to stop");
+        own.process.signal(name);
+        // Frozen itself it starts no more of them.
+        server::signal_children(own.process.id(), name);
+    }
+
+    /// Starts it again on the same files after it was killed.
+    pub fn restart(&mut self) {
+        let own = self.mine();
         let until = Instant::now() + Duration::from_secs(15);
         // Its children linger for a moment and keep the files locked.
         own.process = loop {
@@ -110,11 +165,70 @@ impl Server {
 
     /// Runs a statement outside of everything else.
     pub fn run_sql(&self, sql: &str) {
+        self.ask(sql);
+    }
+
+    /// Runs a statement outside of everything else and returns what it says.
+    pub fn ask(&self, sql: &str) -> String {
         let ran = Command::new("psql")
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql])
             .output()
             .expect("psql is part of postgresql-client");
         assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    }
+}
+
+/// A primary and the replica that follows it.
+pub struct Pair {
+    /// Takes the changes, until it dies.
+    pub primary: Server,
+    /// Has them, too, a moment later.
+    pub replica: Server,
+}
+
+impl Pair {
+    /// Starts both with these settings.
+    pub fn start(options: &[&str]) -> Pair {
+        let primary = Server::own(options);
+        let replica = primary.replica(options);
+        Pair { primary, replica }
+    }
+
+    /// The one that the tests of this process share, as they do
+    /// [`Server::shared`].
+    pub fn shared() -> Arc<Pair> {
+        static SHARED: Mutex<Weak<Pair>> = Mutex::new(Weak::new());
+        share(&SHARED, || Pair::start(SHARED_OPTIONS))
+    }
+
+    /// The URL of a database that is always there, on whichever of both takes changes.
+    pub fn url(&self) -> String {
+        self.url_of(&self.primary.url())
+    }
+
+    /// Makes an empty database; returns its URL on whichever of both takes
+    /// changes, and on the replica.
+    pub fn database(&self) -> (String, String) {
+        let here = self.primary.database();
+        (self.url_of(&here), here.replace(self.primary.host(), self.replica.host()))
+    }
+
+    fn url_of(&self, here: &str) -> String {
+        here.replace(self.primary.host(), &format!("{},{}", self.primary.host(), self.replica.host()))
+    }
+
+    /// From now on nothing is answered before the replica has it, too.
+    pub fn synchronise(&self) {
+        self.primary.run_sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.primary.run_sql("SELECT pg_reload_conf()");
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.primary.ask("SELECT max(sync_state) FROM pg_stat_replication WHERE state = 'streaming'")
+            != "sync"
+        {
+            assert!(Instant::now() < until, "the replica does not become synchronous");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -122,10 +236,22 @@ impl Drop for Own {
     fn drop(&mut self) {
         // A fast stop; whatever does not obey is killed when the process is dropped.
         if self.process.ended(Duration::ZERO).is_none() {
+            self.process.signal("CONT"); // it may be frozen
+            server::signal_children(self.process.id(), "CONT");
             self.process.signal("INT");
             self.process.ended(Duration::from_secs(5));
         }
     }
+}
+
+/// The one that is there, or a new one; it ends when the last lets go of it.
+fn share<T>(shared: &Mutex<Weak<T>>, start: impl FnOnce() -> T) -> Arc<T> {
+    let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let started = Arc::new(start());
+        *shared = Arc::downgrade(&started);
+        started
+    })
 }
 
 /// A name that no other test of this machine uses.
@@ -140,9 +266,15 @@ fn init(folder: &Path) {
     let mut command = Command::new(program("initdb"));
     command.arg("-D").arg(folder.join("data"));
     command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+    finish(command, folder);
+}
+
+/// Runs a program of PostgreSQL to its end.
+fn finish(command: Command, folder: &Path) {
+    let name = format!("{command:?}");
     let mut process = Process::start(Start { death: "KILL", as_nobody: true, folder, command });
     let done = process.ended(Duration::from_secs(60));
-    assert!(done.is_some_and(|status| status.success()), "initdb: {}", server::log(folder));
+    assert!(done.is_some_and(|status| status.success()), "{name}: {}", server::log(folder));
 }
 
 fn run(folder: &Path, port: u16, options: &[String]) -> Process {

@@ -31,6 +31,25 @@ impl Program {
         self.port
     }
 
+    /// Sends it a signal: `STOP` freezes it, `CONT` lets it go on.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// `kill -9`
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts another command in its folder, in its place, and waits until
+    /// somebody listens on its port.
+    pub fn restart(&mut self, command: Command) {
+        self.process.kill();
+        let start = Start { death: "KILL", as_nobody: false, folder: self.folder.path(), command };
+        self.process = Process::start(start);
+        server::wait_for_port(self.port, &mut self.process, self.folder.path());
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()

@@ -72,6 +72,17 @@ impl Drop for Process {
     }
 }
 
+/// Sends a signal to all that a process has started, as far as they are there.
+pub(crate) fn signal_children(parent: u32, name: &str) {
+    let parent = parent.to_string();
+    let found = Command::new("pgrep").args(["-P", &parent]).output().expect("pgrep is part of procps");
+    let children = String::from_utf8_lossy(&found.stdout).into_owned();
+    for child in children.split_whitespace() {
+        // It fails for one that has ended meanwhile, which needs none.
+        Command::new("kill").args(["-s", name, child]).stderr(Stdio::null()).status().unwrap();
+    }
+}
+
 /// The same command behind `setpriv`, which execs it: the process id is its own.
 fn wrapped(death: &str, as_nobody: bool, command: &Command) -> Command {
     let mut setpriv = Command::new("setpriv");
@@ -137,7 +148,9 @@ pub fn free_port() -> u16 {
     loop {
         *next = (*next + 1) % 12_000;
         let port = 20_000 + *next;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // A Redis of a cluster takes the port 10,000 above its own as well.
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }

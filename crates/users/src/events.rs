@@ -14,8 +14,8 @@ pub fn consumers(service: &Users) -> Vec<Arc<dyn Consumer>> {
     vec![Arc::new(Forget(service.clone()))]
 }
 
-/// Forgets accounts that were changed. A change in this process has done that
-/// before it was answered; this is for one whose caller was gone by then.
+/// Forgets accounts that were changed, for all processes. Who changed them has
+/// done that before he answered; this is for one who was gone by then.
 struct Forget(Users);
 
 #[bus::async_trait]
@@ -34,7 +34,7 @@ impl Consumer for Forget {
 
     async fn hear(&self, _: &mut Tx, event: &Envelope) -> Result<()> {
         let event: UserEvent = event.payload()?;
-        self.0.remembered.changed(&event.user);
+        self.0.remembered.forget(&event.user);
         Ok(())
     }
 }

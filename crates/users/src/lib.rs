@@ -17,6 +17,7 @@ mod token;
 
 use std::time::Duration;
 
+use cache::Shared;
 use db::{Db, Migration};
 
 pub use audit::audit;
@@ -33,6 +34,9 @@ pub use service::{Tokens, Users};
 pub struct Needs {
     /// Where its tables are.
     pub db: Db,
+    /// Where accounts are remembered for all processes; without it each
+    /// process remembers its own.
+    pub shared: Option<Shared>,
     /// How it behaves.
     pub settings: Settings,
 }

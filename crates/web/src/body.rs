@@ -16,11 +16,17 @@ const LARGEST_BYTES: usize = 8 << 20;
 pub(crate) async fn read(body: Body) -> Result<Bytes, Failure> {
     match Limited::new(body, LARGEST_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if is_too_large(&*error) => Err(too_large()),
-        Err(error) => {
-            Err(Error::invalid("unreadable_body", format!("the body cannot be read: {error}")).into())
-        }
+        Err(error) => Err(of_error(&*error)),
     }
+}
+
+/// Why a body could not be read to its end: 413 `body_too_large` or 400
+/// `unreadable_body`.
+pub fn of_error(error: &(dyn std::error::Error + 'static)) -> Failure {
+    if is_too_large(error) {
+        return too_large();
+    }
+    Error::invalid("unreadable_body", format!("the body cannot be read: {error}")).into()
 }
 
 /// The body is larger than it may be: 413.

@@ -11,6 +11,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use http::header;
 use kernel::BoxFuture;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
@@ -84,7 +85,7 @@ where
 }
 
 async fn prepare(verifier: &Verifier, mut request: Request) -> Result<Request, Failure> {
-    if let Some(caller) = verifier.caller(request.headers()).await? {
+    if let Some(caller) = verifier.caller(request.headers().get(header::AUTHORIZATION)).await? {
         request.extensions_mut().insert(caller);
     }
     if !request.headers().contains_key(idempotency::HEADER) {

@@ -16,7 +16,6 @@ both_databases!(
     an_entity_announces_a_topic_once_per_version,
     an_event_heard_twice_has_one_effect,
     a_relay_killed_between_effect_and_mark_does_no_harm,
-    a_consumer_that_refuses_hears_it_again_and_the_other_only_once,
     an_event_that_nobody_listens_to_is_sent,
     a_relay_hears_of_new_events_at_once_and_stops_when_told,
     live_feeds_see_what_was_sent,
@@ -51,20 +50,12 @@ async fn an_entity_announces_a_topic_once_per_version(test: TestDb) {
     assert_eq!(test.pending().await, 1);
 }
 
-/// Makes a row of the outbox unsent again, as if its mark had been lost.
-async fn forget_the_mark(test: &TestDb, id: EventId) {
-    let forgotten: Result<u64> = db::write!(test.shop, async |tx| {
-        db::query("UPDATE outbox SET sent_at = NULL WHERE id = $1").bind(id).execute(tx).await
-    });
-    assert_eq!(forgotten, Ok(1));
-}
-
 async fn an_event_heard_twice_has_one_effect(test: TestDb) {
     let bus = test.bus();
     bus.subscribe(Clerk::new("office.books", &test.office));
     let id = test.announce("mug", 1).await;
     bus.relay_once("shop", &test.shop).await.unwrap();
-    forget_the_mark(&test, id).await;
+    test.forget_the_mark(id).await;
     test.clock.forward(Duration::from_secs(16));
 
     assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(1));
@@ -95,28 +86,6 @@ async fn a_relay_killed_between_effect_and_mark_does_no_harm(test: TestDb) {
     assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(4));
 
     assert_eq!(test.effects("office.books", "mug").await, [1, 2, 3, 4]);
-}
-
-async fn a_consumer_that_refuses_hears_it_again_and_the_other_only_once(test: TestDb) {
-    let bus = test.bus();
-    let (books, mail) = (Clerk::new("office.books", &test.office), Clerk::new("office.mail", &test.office));
-    bus.subscribe(books.clone());
-    bus.subscribe(mail);
-    books.refuse("mug", 1);
-    test.announce("mug", 1).await;
-
-    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(0));
-    assert!(test.effects("office.books", "mug").await.is_empty());
-    assert_eq!(test.effects("office.mail", "mug").await, [1]);
-    test.clock.forward(Duration::from_secs(121));
-    let findings = bus::audit(&test.shop).await.unwrap();
-    assert!(findings.len() == 1 && findings[0].contains("office.books: the ink is dry"), "{findings:?}");
-    books.accept_all();
-    assert_eq!(bus.relay_once("shop", &test.shop).await, Ok(1));
-
-    assert_eq!(test.effects("office.books", "mug").await, [1]);
-    assert_eq!(test.effects("office.mail", "mug").await, [1]);
-    assert_eq!(bus::audit(&test.shop).await, Ok(vec![]));
 }
 
 async fn an_event_that_nobody_listens_to_is_sent(test: TestDb) {

@@ -4,25 +4,53 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bus::{Bus, Consumer, Envelope, Event, outbox};
+use bus::{Bus, Consumer, Envelope, Event, Options, outbox};
 use db::{Db, Migration, Target, Tx};
 use kernel::{BoxFuture, Error, EventId, Outside, Result, Task, Time, World};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use testkit::postgres;
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
 
 /// Two fresh databases: the shop announces, the office hears.
 pub struct TestDb {
     pub shop: Db,
     pub office: Db,
     pub clock: Clock,
+    pub broker: Broker,
     targets: [Target; 2],
     _folder: Option<tempfile::TempDir>,
+    _server: Option<Arc<postgres::Server>>,
+}
+
+/// A process: relays what the shop announces and lets clerks hear.
+pub struct Process {
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    pub bus: Bus,
+}
+
+impl Process {
+    /// Ends when it has finished what is under way.
+    pub async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+
+    /// Dies where it stands.
+    pub fn kill(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }
 
 const EFFECTS: Migration = Migration {
@@ -32,24 +60,24 @@ const EFFECTS: Migration = Migration {
 };
 
 impl TestDb {
-    pub async fn sqlite() -> TestDb {
+    pub async fn sqlite(broker: Broker) -> TestDb {
         let folder = tempfile::tempdir().unwrap();
         let target = |name: &str| Target::Sqlite { path: folder.path().join(name) };
         let targets = [target("shop.db"), target("office.db")];
-        TestDb::open(targets, Some(folder)).await
+        TestDb { _folder: Some(folder), ..TestDb::open(targets, broker).await }
     }
 
-    pub async fn postgres() -> TestDb {
-        let url = std::env::var("CARMEL_TEST_POSTGRES")
-            .expect("CARMEL_TEST_POSTGRES names no PostgreSQL: run `cargo xtask test`, which starts one");
+    pub async fn postgres(broker: Broker) -> TestDb {
+        let server = postgres::Server::shared();
         let target = |name: &str| {
             let schema = format!("{name}_{}", World::real().uuid_v7().simple());
-            Target::Postgres { url: url.clone(), schema, connections: 4 }
+            Target::Postgres { url: server.url(), schema, connections: 4 }
         };
-        TestDb::open([target("shop"), target("office")], None).await
+        let targets = [target("shop"), target("office")];
+        TestDb { _server: Some(server), ..TestDb::open(targets, broker).await }
     }
 
-    async fn open(targets: [Target; 2], folder: Option<tempfile::TempDir>) -> TestDb {
+    async fn open(targets: [Target; 2], broker: Broker) -> TestDb {
         let clock = Clock::default();
         let world = World::new(clock.clone());
         let shop = Db::open(&targets[0], &world).await.unwrap();
@@ -57,7 +85,7 @@ impl TestDb {
         for db in [&shop, &office] {
             db.migrate(&[bus::MIGRATIONS, &[EFFECTS]].concat()).await.unwrap();
         }
-        TestDb { shop, office, clock, targets, _folder: folder }
+        TestDb { shop, office, clock, broker, targets, _folder: None, _server: None }
     }
 
     /// The shop's database as another process sees it: signals do not cross.
@@ -66,7 +94,37 @@ impl TestDb {
     }
 
     pub fn bus(&self) -> Bus {
-        Bus::memory()
+        let options = Options {
+            services: &["shop"],
+            listeners: &[("office.books", &["shop"])],
+            partitions: 4,
+            linger: self.broker.linger(),
+            ..Options::default()
+        };
+        self.broker.bus(self.shop.world(), options)
+    }
+
+    /// A process that relays and hears.
+    pub async fn process(&self, clerks: impl IntoIterator<Item = Arc<Clerk>>) -> Process {
+        self.start(true, clerks).await
+    }
+
+    /// A process of the office alone: where there is a broker.
+    pub async fn office(&self, clerks: impl IntoIterator<Item = Arc<Clerk>>) -> Process {
+        self.start(false, clerks).await
+    }
+
+    async fn start(&self, relays: bool, clerks: impl IntoIterator<Item = Arc<Clerk>>) -> Process {
+        let (bus, stop) = (self.bus(), CancellationToken::new());
+        clerks.into_iter().for_each(|clerk| bus.subscribe(clerk));
+        let mut tasks = Vec::new();
+        if relays {
+            let (bus, db, stop) = (bus.clone(), self.other_process().await, stop.clone());
+            tasks.push(tokio::spawn(async move { bus.relay("shop", db, stop).await }));
+        }
+        let hearing = (bus.clone(), stop.clone());
+        tasks.push(tokio::spawn(async move { hearing.0.consume(hearing.1).await }));
+        Process { stop, tasks, bus }
     }
 
     pub async fn announce(&self, subject: &str, version: i64) -> EventId {
@@ -80,6 +138,14 @@ impl TestDb {
         let event = Priced { subject: subject.to_owned(), version };
         let added: Result<EventId> = db::write!(self.shop, async |tx| { outbox::add(tx, &event).await });
         added.unwrap()
+    }
+
+    /// Makes a row of the outbox unsent again, as if its mark had been lost.
+    pub async fn forget_the_mark(&self, id: EventId) {
+        let forgotten: Result<u64> = db::write!(self.shop, async |tx| {
+            db::query("UPDATE outbox SET sent_at = NULL, due_at = 0 WHERE id = $1").bind(id).execute(tx).await
+        });
+        assert_eq!(forgotten, Ok(1));
     }
 
     pub async fn pending(&self) -> i64 {
@@ -102,17 +168,74 @@ impl TestDb {
         versions.unwrap().into_iter().map(|(version,)| version).collect()
     }
 
-    /// Waits, briefly and in real time, until something is so.
+    pub async fn announce_each(&self, subjects: &[&str], versions: std::ops::RangeInclusive<i64>) {
+        for version in versions {
+            for subject in subjects {
+                self.announce(subject, version).await;
+            }
+        }
+    }
+
+    /// Waits until the clerk has heard so many of an entity, and looks at their order.
+    pub async fn heard(&self, clerk: &'static str, subject: &str, versions: i64) {
+        let all = async || self.effects(clerk, subject).await.len() as i64 >= versions;
+        self.until("all are heard", all).await;
+        assert_eq!(self.effects(clerk, subject).await, (1..=versions).collect::<Vec<_>>(), "{subject}");
+    }
+
+    /// Announces until a live feed has seen some, which may come twice.
+    pub async fn is_seen(&self, bus: &Bus) {
+        let mut feed = bus.listen();
+        let mut version = 0;
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            version += 1;
+            assert!(version < 1000, "nothing is seen");
+            self.announce("mug", version).await;
+            let waited = tokio::time::timeout(Duration::from_millis(200), feed.recv()).await;
+            seen.extend(waited.map(|event| event.unwrap().version));
+        }
+        assert!(seen.is_sorted(), "{seen:?}");
+    }
+
+    pub async fn sent(&self) {
+        self.until("all are sent", async || self.pending().await == 0).await;
+    }
+
+    /// Waits until a consumer is known to have heard everything so far.
+    pub async fn settled(&self, name: &str) {
+        let now = self.shop.world().now();
+        self.until("it is known to have heard", async || {
+            self.clock.forward(Duration::from_millis(500));
+            let known: kernel::Result<Option<(kernel::Time,)>> = db::read!(self.shop, async |tx| {
+                db::query("SELECT heard_until_at FROM listeners WHERE name = $1")
+                    .bind(name)
+                    .fetch_optional(tx)
+                    .await
+            });
+            known.unwrap().is_some_and(|(until,)| until > now)
+        })
+        .await;
+    }
+
+    pub async fn hears(&self, subject: &str, versions: &[i64]) {
+        self.until("it is heard", async || self.effects("office.books", subject).await == versions).await;
+    }
+
+    /// Waits in real time until something is so, and a minute at most.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             if is_so().await {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("it never came to be that {what}");
     }
 }
+
+/// Entities of every partition, in all likelihood.
+pub const SUBJECTS: [&str; 8] = ["bag", "box", "cap", "cup", "jar", "mug", "pan", "pot"];
 
 /// What the shop announces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,15 +282,21 @@ pub struct Clerk {
     name: &'static str,
     db: Db,
     refuses: Mutex<HashSet<(String, i64)>>,
+    heard: AtomicUsize,
 }
 
 impl Clerk {
     pub fn new(name: &'static str, db: &Db) -> Arc<Clerk> {
-        Arc::new(Clerk { name, db: db.clone(), refuses: Mutex::default() })
+        Arc::new(Clerk { name, db: db.clone(), refuses: Mutex::default(), heard: AtomicUsize::new(0) })
     }
 
     pub fn refuse(&self, subject: &str, version: i64) {
         self.refuses.lock().unwrap().insert((subject.to_owned(), version));
+    }
+
+    /// How many this one was told, in this process.
+    pub fn heard(&self) -> usize {
+        self.heard.load(Ordering::SeqCst)
     }
 
     pub fn accept_all(&self) {
@@ -187,6 +316,7 @@ impl Consumer for Clerk {
         &self.db
     }
     async fn hear(&self, tx: &mut Tx, event: &Envelope) -> Result<()> {
+        self.heard.fetch_add(1, Ordering::SeqCst);
         let sold: Sold = event.payload()?;
         assert_eq!((&sold.subject, sold.version), (&event.subject, event.version));
         let id = tx.world().uuid_v7();
@@ -212,15 +342,31 @@ struct Hands {
     real: World,
     ahead_micros: AtomicI64,
     moved: Notify,
+    dies_at: Mutex<Option<&'static str>>,
 }
 
 impl Default for Clock {
     fn default() -> Clock {
-        Clock(Arc::new(Hands { real: World::real(), ahead_micros: AtomicI64::new(0), moved: Notify::new() }))
+        Clock(Arc::new(Hands {
+            real: World::real(),
+            ahead_micros: AtomicI64::new(0),
+            moved: Notify::new(),
+            dies_at: Mutex::new(None),
+        }))
     }
 }
 
 impl Clock {
+    /// The next that comes to this point dies there.
+    pub fn die_at(&self, point: &'static str) {
+        *self.0.dies_at.lock().unwrap() = Some(point);
+    }
+
+    /// Whether somebody has died.
+    pub fn has_died(&self) -> bool {
+        self.0.dies_at.lock().unwrap().is_none()
+    }
+
     pub fn forward(&self, span: Duration) {
         self.0.ahead_micros.fetch_add(span.as_micros() as i64, Ordering::SeqCst);
         self.0.moved.notify_waiters();
@@ -254,6 +400,11 @@ impl Outside for Clock {
             let chance: [u8; 8] = self.0.real.random();
             chunk.copy_from_slice(&chance[..chunk.len()]);
         });
+    }
+
+    fn reached(&self, point: &str) {
+        let dies = self.0.dies_at.lock().unwrap().take_if(|at| *at == point).is_some();
+        assert!(!dies, "the process dies at {point}, as it should");
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {

@@ -39,9 +39,6 @@ pub fn run(command: &ConfigCommand, flags: &Flags) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    for note in &loaded.notes {
-        eprintln!("note: {note}");
-    }
     match command {
         ConfigCommand::Print => print!("{}", printed(&loaded)),
         _ => println!("ok"),

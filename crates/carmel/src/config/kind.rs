@@ -5,7 +5,10 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use kernel::Currency;
 
-use super::{keys::LogFormat, secret::Secret};
+use super::{
+    keys::{EventBus, JobQueue, LogFormat, Pooler},
+    secret::Secret,
+};
 
 /// A value as its source gave it.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +104,28 @@ pub(super) fn url_or_empty<T: AsText>(schemes: &'static [&'static str]) -> Rule<
     )
 }
 
+/// Several such addresses with commas between, or nothing.
+pub(super) fn urls_or_empty<T: AsText>(schemes: &'static [&'static str]) -> Rule<T> {
+    let one = url_or_empty::<String>(schemes);
+    rule(format!("of addresses with commas between, each {}", one.says), move |value: &T| {
+        value.as_text().split(',').all(|url| (one.holds)(&url.to_owned()))
+    })
+}
+
+/// Where a Redis is, or nothing.
+pub(super) fn redis_or_empty() -> Rule<Secret> {
+    let says = "such as redis://127.0.0.1:6379, redis+sentinel://a:26379,b:26379/master or \
+                redis+cluster://a:6379,b:6379, or empty";
+    rule(says, |url: &Secret| url.is_empty() || url.expose().parse::<cache::Address>().is_ok())
+}
+
+/// A secret that services can show one another, or none.
+pub(super) fn service_token_or_empty() -> Rule<Secret> {
+    rule("of at least 16 visible ASCII characters, or empty", |secret: &Secret| {
+        secret.is_empty() || rpc::ServiceToken::new(secret.expose(), None).is_ok()
+    })
+}
+
 /// A secret of Standard Webhooks, or none.
 pub(super) fn webhook_secret_or_empty() -> Rule<Secret> {
     rule("that is whsec_ and 24 to 64 bytes in base64, or is empty", |secret: &Secret| {
@@ -127,6 +152,37 @@ pub(super) fn origins() -> Rule<Vec<String>> {
             let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
             (origin == "*" && list.len() == 1)
                 || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
+        })
+    })
+}
+
+/// Where a service is: `http://`, a host and a port, one or more of them.
+pub(super) fn addresses() -> Rule<Vec<String>> {
+    rule("of addresses such as http://10.0.0.7:3001 or http://users:3001", |list: &Vec<String>| {
+        !list.is_empty()
+            && list.iter().all(|address| {
+                let rest = address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+                rest.and_then(|rest| rest.rsplit_once(':')).is_some_and(|(host, port)| {
+                    !host.is_empty() && !host.contains(['/', ' ', '@']) && port.parse::<u16>().is_ok()
+                })
+            })
+    })
+}
+
+/// Networks, or single addresses.
+pub(super) fn networks() -> Rule<Vec<String>> {
+    rule("of networks such as 10.0.0.0/8, or addresses", |list: &Vec<String>| {
+        web::edge::forwarded(list).is_ok()
+    })
+}
+
+/// Kafka brokers: hosts and ports.
+pub(super) fn brokers() -> Rule<Vec<String>> {
+    rule("of brokers such as kafka:9092", |list: &Vec<String>| {
+        list.iter().all(|broker| {
+            broker.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
+            })
         })
     })
 }
@@ -271,7 +327,7 @@ macro_rules! words_as_settings {
         }
     )* };
 }
-words_as_settings!(LogFormat);
+words_as_settings!(LogFormat, Pooler, EventBus, JobQueue);
 
 impl Kind for Currency {
     fn expected() -> String {

@@ -37,10 +37,16 @@ pub struct Flags {
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// What is worth a word although nothing is wrong.
-    pub notes: Vec<String>,
     /// Of each key in its place in the list.
     pub(super) origins: Vec<Origin>,
+}
+
+impl Loaded {
+    /// Whether somebody set this key, to whatever it is.
+    pub fn is_set(&self, name: &str) -> bool {
+        let at = keys().iter().position(|key| key.name == name);
+        at.is_some_and(|at| !matches!(self.origins[at], Origin::Default))
+    }
 }
 
 /// The settings of this process: its working folder, its environment and the
@@ -68,12 +74,10 @@ pub(super) fn gather(
 
     let (mut given, wrong) = settings_file(folder, flags, &environment, &dot_env, &keys);
     problems.extend(wrong);
-    let mut notes = Vec::new();
     for source in [&dot_env, &environment] {
         let heard = variables::read(source, folder, &keys);
         given.extend(heard.given);
         problems.extend(heard.problems);
-        notes.extend(heard.notes);
     }
     let (flagged, wrong) = from_flags(flags, &keys);
     given.extend(flagged);
@@ -94,7 +98,7 @@ pub(super) fn gather(
             problems.push(Problem::new(origin, format!("{name} {message}")));
         }
     }
-    if problems.is_empty() { Ok(Loaded { config, notes, origins }) } else { Err(Problems(problems)) }
+    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(Problems(problems)) }
 }
 
 fn dot_env(folder: &Path, environment: &[Variable], problems: &mut Vec<Problem>) -> Vec<Variable> {

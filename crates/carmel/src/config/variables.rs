@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     declare::Key,
-    keys::{PLAIN, UNUSED},
+    keys::PLAIN,
     kind::Found,
     load::Given,
     origin::{Origin, Problem, meant},
@@ -20,12 +20,11 @@ pub(super) struct Variable {
     pub(super) origin: Origin,
 }
 
-/// What variables give, what is wrong with them, and what is worth a word.
+/// What variables give, and what is wrong with them.
 #[derive(Default)]
 pub(super) struct Heard {
     pub(super) given: Vec<Given>,
     pub(super) problems: Vec<Problem>,
-    pub(super) notes: Vec<String>,
 }
 
 /// The variable that names the settings file.
@@ -65,9 +64,6 @@ pub(super) fn read(variables: &[Variable], folder: &Path, keys: &[Key]) -> Heard
         }
     }
     for variable in variables {
-        if UNUSED.contains(&variable.name.as_str()) && !variable.value.is_empty() {
-            heard.notes.push(format!("{} is set, and this version does not use it", variable.origin));
-        }
         unknown(variable, &names, &mut heard.problems);
     }
     heard

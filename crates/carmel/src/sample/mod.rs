@@ -32,27 +32,27 @@ pub struct Filled {
 /// and nothing is returned.
 pub async fn fill(shop: &Shop, config: &Config) -> Result<Option<Filled>> {
     let one = Page { limit: 1, after: None };
-    if !shop.catalog.list_categories(&one).await?.items.is_empty() {
+    if !shop.catalog().list_categories(&one).await?.items.is_empty() {
         return Ok(None);
     }
     let categories = categories(shop).await?;
     let products = data::products();
     let new: Vec<NewProduct> =
         products.iter().map(|product| new_product(product, &categories, config)).collect::<Result<_>>()?;
-    shop.catalog.insert_many(&new).await.map_err(Error::from)?;
+    shop.catalog().insert_many(&new).await.map_err(Error::from)?;
     let delivery: Vec<(Sku, i64)> = products
         .iter()
         .flat_map(|product| &product.variants)
         .map(|variant| Ok((parsed(&variant.sku)?, variant.stock)))
         .collect::<Result<_>>()?;
-    shop.inventory.receive(&delivery, "sample data").await?;
+    shop.inventory().receive(&delivery, "sample data").await?;
 
     let people: Vec<(Name, Email)> = data::customers()
         .iter()
         .map(|(name, email)| Ok((parsed(name)?, parsed(email)?)))
         .collect::<Result<_>>()?;
-    let hash = shop.users.hash_password(&parsed(CUSTOMER_PASSWORD)?).await?;
-    let customers = shop.users.insert_many(&people, Some(&hash)).await?.len();
+    let hash = shop.users().hash_password(&parsed(CUSTOMER_PASSWORD)?).await?;
+    let customers = shop.users().insert_many(&people, Some(&hash)).await?.len();
     let password = new_password(shop.world());
     make_admin(shop, ADMIN, "Administrator", &password).await?;
     // What all of this announced is heard before the first customer comes.
@@ -64,7 +64,7 @@ pub async fn fill(shop: &Shop, config: &Config) -> Result<Option<Filled>> {
 /// Returns whether the account is new.
 pub async fn make_admin(shop: &Shop, email: &str, name: &str, password: &str) -> Result<bool> {
     let (email, name, password): (Email, Name, Password) = (parsed(email)?, parsed(name)?, parsed(password)?);
-    let (_, is_new) = shop.users.ensure_admin(&email, &name, &password).await.map_err(Error::from)?;
+    let (_, is_new) = shop.users().ensure_admin(&email, &name, &password).await.map_err(Error::from)?;
     Ok(is_new)
 }
 
@@ -80,7 +80,7 @@ async fn categories(shop: &Shop) -> Result<HashMap<&'static str, CategoryId>> {
     for category in data::CATEGORIES {
         let parent = category.parent.and_then(|slug| ids.get(slug).copied());
         let new = NewCategory { name: parsed(category.name)?, slug: Some(parsed(category.slug)?), parent };
-        let made = shop.catalog.create_category(new, None).await.map_err(Error::from)?;
+        let made = shop.catalog().create_category(new, None).await.map_err(Error::from)?;
         ids.insert(category.slug, made.value.id);
     }
     Ok(ids)

@@ -8,6 +8,16 @@ use testkit::{
 
 use crate::harness::{Shop, all, id};
 
+in_a_fleet!(
+    through nginx:
+    of_two_refreshes_at_once_one_wins,
+    the_tutorials_account_cannot_sign_in_until_it_has_a_password,
+    an_account_is_changed_with_care;
+    full:
+    a_refresh_token_that_comes_again_ends_its_family,
+    nobody_learns_what_belongs_to_somebody_else,
+    somebody_who_signs_out_cannot_refresh,
+);
 both_databases!(
     a_refresh_token_that_comes_again_ends_its_family,
     of_two_refreshes_at_once_one_wins,

@@ -6,8 +6,15 @@ use testkit::{
     client::{Basket, PASSWORD, fresh},
 };
 
-use crate::harness::{Shop, all, id, states, steps};
+use crate::harness::{Shop, all, id, states, steps, walk};
 
+in_a_fleet!(
+    a_purchase_from_sign_up_to_the_mail,
+    an_order_keeps_the_price_it_was_placed_at,
+    a_line_that_is_not_for_sale_sells_nothing,
+    lists_show_everything_exactly_once,
+    what_was_seen_is_not_sent_again,
+);
 both_databases!(
     a_purchase_from_sign_up_to_the_mail,
     an_order_keeps_the_price_it_was_placed_at,
@@ -122,25 +129,6 @@ async fn lists_show_everything_exactly_once(db: TestDb) {
     assert_eq!(sorted(products), skus);
     assert_eq!(stock, skus);
     shop.audit().await;
-}
-
-/// Walks a list page by page and returns this field of every item.
-async fn walk(person: &testkit::client::Person, path: &str, field: &str) -> Vec<String> {
-    let (mut seen, mut next) = (Vec::new(), path.to_owned());
-    loop {
-        let answer = person.get(&next).await;
-        let link = answer.header("link").map(str::to_owned);
-        let page = answer.expect(200);
-        let items = page["items"].as_array().unwrap();
-        seen.extend(items.iter().map(|item| item[field].as_str().unwrap().to_owned()));
-        let Some(cursor) = page["next"].as_str() else {
-            assert_eq!(link, None, "the last page has no next one");
-            return seen;
-        };
-        assert!(link.is_some_and(|link| link.contains("rel=\"next\"") && link.contains(cursor)));
-        assert!(!items.is_empty(), "a page that promises another is not empty");
-        next = format!("{path}&cursor={cursor}");
-    }
 }
 
 async fn what_was_seen_is_not_sent_again(db: TestDb) {

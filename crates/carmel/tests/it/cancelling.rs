@@ -5,6 +5,13 @@ use testkit::{TestDb, both_databases, client::Basket};
 
 use crate::harness::{Shop, all, id, states};
 
+in_a_fleet!(
+    through nginx:
+    an_order_on_its_way_can_be_cancelled;
+    full:
+    a_confirmed_order_cannot_be_cancelled,
+    whenever_it_is_cancelled_nothing_is_kept,
+);
 both_databases!(
     an_order_on_its_way_can_be_cancelled,
     a_confirmed_order_cannot_be_cancelled,

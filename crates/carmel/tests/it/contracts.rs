@@ -25,11 +25,11 @@ both_databases!(
 );
 
 /// A way over HTTP to what these routes answer.
-async fn over_http(routes: Router) -> rpc::Channel {
+async fn over_http(service: &'static str, routes: Router) -> rpc::Channel {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    rpc::Channel::new(World::real(), vec![address])
+    rpc::Channel::new(&World::real(), service, &[address]).unwrap()
 }
 
 /// Kind, code and message: all that a caller may branch on or show.
@@ -41,8 +41,8 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T>) -> (Kind, String, String) {
 async fn users_answer_alike_here_and_over_http(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer().await;
-    let here: Arc<dyn Users> = Arc::new(shop.inside.users.clone());
-    let there = UsersClient(over_http(users_routes(here.clone())).await);
+    let here: Arc<dyn Users> = Arc::new(shop.inside.users().clone());
+    let there = UsersClient(over_http("users", users_routes(here.clone())).await);
     let (known, unknown) = (ann.id.parse::<UserId>().unwrap(), UserId::new(&World::real()));
 
     for users in [&here, &(Arc::new(there.clone()) as Arc<dyn Users>)] {
@@ -62,8 +62,9 @@ async fn the_catalogue_answers_alike_here_and_over_http(db: TestDb) {
     let shop = Shop::start(db).await;
     let mug = shop.stock("mug", 1200, 1).await;
     shop.stock("cup", 300, 1).await;
-    let here: Arc<dyn Catalog> = Arc::new(shop.inside.catalog.clone());
-    let there: Arc<dyn Catalog> = Arc::new(CatalogClient(over_http(catalog_routes(here.clone())).await));
+    let here: Arc<dyn Catalog> = Arc::new(shop.inside.catalog().clone());
+    let there: Arc<dyn Catalog> =
+        Arc::new(CatalogClient(over_http("catalog", catalog_routes(here.clone())).await));
     let skus = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Sku>>();
     let many: Vec<Sku> = (0..101).map(|at| format!("sku-{at}").parse().unwrap()).collect();
     let variant = format!("/variants/{}", id(&mug["variants"][0]));
@@ -90,8 +91,9 @@ async fn orders_answer_alike_here_and_over_http(db: TestDb) {
     shop.stock("mug", 1200, 5).await;
     let ann = shop.customer().await;
     let order = ann.order(&[("mug", 2)]).await;
-    let here: Arc<dyn Orders> = Arc::new(shop.inside.orders.clone());
-    let there: Arc<dyn Orders> = Arc::new(OrdersClient(over_http(orders_routes(here.clone())).await));
+    let here: Arc<dyn Orders> = Arc::new(shop.inside.orders().clone());
+    let there: Arc<dyn Orders> =
+        Arc::new(OrdersClient(over_http("orders", orders_routes(here.clone())).await));
     let known: OrderId = id(&order).parse().unwrap();
     let unknown = OrderId::new(&World::real());
 
@@ -111,9 +113,9 @@ async fn orders_answer_alike_here_and_over_http(db: TestDb) {
 
 async fn notifications_answer_alike_here_and_over_http(db: TestDb) {
     let shop = Shop::start(db).await;
-    let here: Arc<dyn Notifications> = Arc::new(shop.inside.notifications.clone());
+    let here: Arc<dyn Notifications> = Arc::new(shop.inside.notifications().clone());
     let there: Arc<dyn Notifications> =
-        Arc::new(NotificationsClient(over_http(notifications_routes(here.clone())).await));
+        Arc::new(NotificationsClient(over_http("notifications", notifications_routes(here.clone())).await));
     let mail = |key: &str, subject: &str| SendMail {
         key: key.into(),
         to: "bob@example.com".parse().unwrap(),
@@ -141,7 +143,8 @@ async fn notifications_answer_alike_here_and_over_http(db: TestDb) {
 
 async fn a_service_that_is_away_is_unavailable(db: TestDb) {
     let shop = Shop::start(db).await;
-    let nobody = rpc::Channel::new(World::real(), vec![format!("http://127.0.0.1:{}", testkit::free_port())]);
+    let address = format!("http://127.0.0.1:{}", testkit::free_port());
+    let nobody = rpc::Channel::new(&World::real(), "orders", &[address]).unwrap();
 
     let (kind, code, _) =
         refusal(OrdersClient(nobody).order(GetOrder { id: OrderId::new(&World::real()) }).await);

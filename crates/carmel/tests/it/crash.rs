@@ -16,7 +16,7 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
-use carmel::{audit, config::Config, sample, shop::Shop};
+use carmel::{audit, config::Config, part::Parts, sample, shop::Shop};
 use db::{Db, Disk, Engine, Step, Target};
 use kernel::{BoxFuture, Error, Outside, Result, Task, Time, World};
 use serde_json::{Value, json};
@@ -126,7 +126,7 @@ impl Life {
         let mut config = Config::default();
         config.data.folder = folder.to_owned();
         config.payments.sandbox_latency_ms = 0;
-        let shop = Shop::of(&config, &world, databases).await.unwrap();
+        let shop = Shop::of(&config, &world, &Parts::all(), databases).await.unwrap();
         let router = shop.router().unwrap();
         Life { files: folder.to_owned(), clock, disk, shop, router, token: token.to_owned() }
     }
@@ -285,7 +285,7 @@ async fn fill(template: &TestDb) -> String {
     let shop = Shop::open(&settings(template), &World::real()).await.unwrap();
     sample::make_admin(&shop, OWNER, "Owner", PASSWORD).await.unwrap();
     crate::harness::shelve(&shop, "mug", 1200, 10).await;
-    let tokens = shop.users.sign_in(&OWNER.parse().unwrap(), PASSWORD).await.map_err(Error::from).unwrap();
+    let tokens = shop.users().sign_in(&OWNER.parse().unwrap(), PASSWORD).await.map_err(Error::from).unwrap();
     shop.settle().await.unwrap();
     shop.close().await;
     tokens.access_token

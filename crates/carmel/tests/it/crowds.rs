@@ -7,6 +7,14 @@ use testkit::{TestDb, both_databases, client::Basket};
 
 use crate::harness::{Shop, all, id};
 
+in_a_fleet!(
+    through nginx:
+    the_last_mug_is_sold_once,
+    one_key_sent_fifty_times_at_once_is_one_order;
+    full:
+    two_hundred_buyers_want_the_last_hundred,
+    many_small_orders_of_many_things_all_add_up,
+);
 both_databases!(
     the_last_mug_is_sold_once,
     two_hundred_buyers_want_the_last_hundred,

@@ -18,9 +18,11 @@ use testkit::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::fleet::{self, Around, Door, Fleet};
+
 const ADMIN: &str = "owner@example.com";
 /// How long the work behind a story may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An open shop: every service with its workers, the real router on a port of
 /// loopback, a clock to be moved and an administrator.
@@ -37,9 +39,15 @@ pub struct Shop {
     pub inside: Arc<shop::Shop>,
     /// Where its files are.
     pub db: TestDb,
-    stop: CancellationToken,
-    server: JoinHandle<()>,
-    workers: shop::Workers,
+    running: Running,
+}
+
+/// Where a shop runs.
+enum Running {
+    /// In this process.
+    Here { stop: CancellationToken, server: JoinHandle<()>, workers: shop::Workers },
+    /// In processes of its own. Here, nothing of it works; it is only looked at.
+    Apart(Box<Fleet>),
 }
 
 /// The settings of a shop with its tables here.
@@ -58,10 +66,18 @@ impl Shop {
         Shop::start_with(db, |_| {}).await
     }
 
-    /// Opens one with other settings.
+    /// Opens one with other settings: in this process, or as a fleet where the
+    /// story is told of one ([`in_a_fleet`]).
     pub async fn start_with(db: TestDb, change: impl FnOnce(&mut Config)) -> Shop {
         let mut config = settings(&db);
         change(&mut config);
+        match fleet::door() {
+            None => Shop::start_here(db, config).await,
+            Some(door) => Shop::start_apart(db, config, door).await,
+        }
+    }
+
+    async fn start_here(db: TestDb, config: Config) -> Shop {
         let clock = Clock::new();
         let inside = Arc::new(shop::Shop::open(&config, &clock.world()).await.unwrap());
         sample::make_admin(&inside, ADMIN, "Owner", PASSWORD).await.unwrap();
@@ -72,10 +88,36 @@ impl Shop {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let front = client::Shop::at(&url);
         let router = inside.router().unwrap();
-        let serving = gateway::serve(listener, router, stop.clone(), Duration::from_secs(5));
+        let drain = gateway::Drain { delay: Duration::ZERO, limit: Duration::from_secs(5) };
+        let serving = gateway::serve(listener, router, stop.clone(), drain);
         let server = tokio::spawn(serving);
         let admin = front.sign_in(ADMIN, PASSWORD).await;
-        Shop { front, admin, clock, url, inside, db, stop, server, workers }
+        Shop { front, admin, clock, url, inside, db, running: Running::Here { stop, server, workers } }
+    }
+
+    async fn start_apart(db: TestDb, mut config: Config, door: Door) -> Shop {
+        let around = Around::start(&mut config, door).await;
+        let inside = Arc::new(shop::Shop::open(&config, &kernel::World::real()).await.unwrap());
+        sample::make_admin(&inside, ADMIN, "Owner", PASSWORD).await.unwrap();
+        let fleet = Fleet::start(around, door).await;
+        let url = fleet.url();
+        let front = client::Shop::at(&url);
+        let admin = front.sign_in(ADMIN, PASSWORD).await;
+        let running = Running::Apart(Box::new(fleet));
+        Shop { front, admin, clock: Clock::new(), url, inside, db, running }
+    }
+
+    /// The processes of a shop that runs apart.
+    pub fn fleet(&mut self) -> &mut Fleet {
+        match &mut self.running {
+            Running::Apart(fleet) => fleet,
+            Running::Here { .. } => panic!("this story is told of a fleet"),
+        }
+    }
+
+    /// What stands around a shop that runs apart.
+    pub fn around(&mut self) -> &mut Around {
+        self.fleet().around()
     }
 
     /// Puts something up for sale: at this price in cents, so many of it.
@@ -107,7 +149,7 @@ impl Shop {
                 )
             })
             .collect();
-        self.inside.users.insert_many(&people, Some(&hash)).await.unwrap();
+        self.inside.users().insert_many(&people, Some(&hash)).await.unwrap();
         let mut crowd = Vec::new();
         for some in people.chunks(50) {
             let signing_in = some.iter().map(|(_, email)| self.front.sign_in(email.as_str(), PASSWORD));
@@ -144,14 +186,30 @@ impl Shop {
     pub async fn settle(&self) {
         let world = kernel::World::real();
         let until = world.now() + PATIENCE;
+        let is_apart = matches!(self.running, Running::Apart(_));
+        // Other processes go on while their databases are looked at one by one: one look is no proof.
+        let enough = if is_apart { 2 } else { 1 };
+        let mut quiet = 0;
         loop {
-            let (busy, later) = self.left().await;
+            // Before the jobs, because hearing of something adds some.
+            let unheard = if is_apart { self.unheard().await } else { 0 };
+            let (jobs_and_events, later) = self.left().await;
+            let busy = jobs_and_events + unheard;
+            quiet = if busy == 0 { quiet + 1 } else { 0 };
             match later {
-                None if busy == 0 => return,
-                Some(at) if busy == 0 => self.clock.forward(at.since(self.inside.world().now())),
+                None if quiet >= enough => return,
+                // Nobody moves the clock of other processes.
+                Some(_) if quiet >= enough && is_apart => return,
+                Some(at) if quiet >= enough => self.clock.forward(at.since(self.inside.world().now())),
                 _ => {}
             }
-            assert!(world.now() < until, "{busy} jobs or events are left over, one for {later:?}");
+            if world.now() >= until {
+                let log = match &self.running {
+                    Running::Apart(fleet) => fleet.log(),
+                    Running::Here { .. } => String::new(),
+                };
+                panic!("{busy} jobs or events are left over ({unheard} unheard), one for {later:?}: {log}");
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -178,6 +236,31 @@ impl Shop {
         (busy, later)
     }
 
+    /// How many events a broker has, or had, for consumers that have not heard them yet.
+    async fn unheard(&self) -> i64 {
+        let mut unheard = 0;
+        for consumer in self.inside.consumers() {
+            for topic in consumer.topics() {
+                let source = self.inside.database(topic.split('.').next().unwrap());
+                let count = "SELECT COUNT(*) FROM outbox WHERE topic = $1";
+                let announced: i64 = db::read!(source, async |tx| {
+                    Ok::<_, kernel::Error>(db::query(count).bind(*topic).fetch_one::<(i64,)>(tx).await?.0)
+                })
+                .unwrap();
+                unheard += announced;
+            }
+            let count = "SELECT COUNT(*) FROM inbox WHERE consumer = $1";
+            let heard: i64 = db::read!(consumer.db(), async |tx| {
+                Ok::<_, kernel::Error>(
+                    db::query(count).bind(consumer.name()).fetch_one::<(i64,)>(tx).await?.0,
+                )
+            })
+            .unwrap();
+            unheard -= heard;
+        }
+        unheard
+    }
+
     /// What must be true at the end of every story: nothing is left to be done,
     /// nobody was given up, and every invariant of the shop holds. Closes it.
     pub async fn audit(self) {
@@ -189,9 +272,14 @@ impl Shop {
 
     /// Ends the workers and the server.
     pub async fn close(self) {
-        self.stop.cancel();
-        self.workers.join().await;
-        self.server.await.unwrap();
+        match self.running {
+            Running::Here { stop, server, workers } => {
+                stop.cancel();
+                workers.join().await;
+                server.await.unwrap();
+            }
+            Running::Apart(fleet) => fleet.stop().await,
+        }
         self.inside.close().await;
     }
 }
@@ -217,6 +305,25 @@ pub fn id(thing: &Value) -> &str {
     thing["id"].as_str().unwrap()
 }
 
+/// Walks a list page by page and returns this field of every item.
+pub async fn walk(person: &Person, path: &str, field: &str) -> Vec<String> {
+    let (mut seen, mut next) = (Vec::new(), path.to_owned());
+    loop {
+        let answer = person.get(&next).await;
+        let link = answer.header("link").map(str::to_owned);
+        let page = answer.expect(200);
+        let items = page["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|item| item[field].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["next"].as_str() else {
+            assert_eq!(link, None, "the last page has no next one");
+            return seen;
+        };
+        assert!(link.is_some_and(|link| link.contains("rel=\"next\"") && link.contains(cursor)));
+        assert!(!items.is_empty(), "a page that promises another is not empty");
+        next = format!("{path}&cursor={cursor}");
+    }
+}
+
 /// Waits until something is so, looking again and again.
 pub async fn wait_until(most: Duration, what: &str, mut so: impl AsyncFnMut() -> bool) {
     let world = kernel::World::real();
@@ -239,6 +346,6 @@ pub async fn shelve(shop: &shop::Shop, sku: &str, cents: i64, count: i64) {
         categories: Vec::new(),
         variants: vec![catalog::NewVariant { sku: sku.clone(), name: None, price }],
     };
-    shop.catalog.insert_many(&[product]).await.unwrap();
-    shop.inventory.receive(&[(sku, count)], "for the test").await.unwrap();
+    shop.catalog().insert_many(&[product]).await.unwrap();
+    shop.inventory().receive(&[(sku, count)], "for the test").await.unwrap();
 }

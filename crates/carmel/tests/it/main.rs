@@ -2,6 +2,9 @@
 //! real databases, the real workers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[macro_use]
+mod fleet;
+
 mod accounts;
 mod buying;
 mod cancelling;
@@ -9,8 +12,11 @@ mod contracts;
 mod crash;
 mod crowds;
 mod edge;
+mod faults;
 mod harness;
+mod healthcheck;
 mod kills;
+mod moving;
 mod paying;
 mod problems;
 mod process;

@@ -8,6 +8,16 @@ use testkit::{TestDb, both_databases, client::Basket};
 
 use crate::harness::{Shop, id, states, steps};
 
+in_a_fleet!(
+    through nginx:
+    money_that_was_taken_without_an_answer_is_taken_once,
+    an_order_that_is_approved_goes_on;
+    full:
+    a_card_that_is_refused_costs_nothing,
+    every_other_mood_of_a_card_ends_well,
+    a_capture_that_is_refused_undoes_everything,
+    an_order_that_is_denied_in_review_is_cancelled,
+);
 both_databases!(
     a_card_that_is_refused_costs_nothing,
     money_that_was_taken_without_an_answer_is_taken_once,
@@ -148,7 +158,7 @@ async fn a_hold_that_expired_in_review_is_held_again(db: TestDb) {
     assert_eq!(shop.stock_of("mug").await, 0);
 
     shop.clock.forward(Duration::from_secs(6 * 60));
-    shop.inside.inventory.give_back_expired().await.unwrap();
+    shop.inside.inventory().give_back_expired().await.unwrap();
     assert_eq!(shop.stock_of("mug").await, 2, "the hold gave itself back");
     shop.admin
         .post(&format!("/orders/{}/review", id(&order)), json!({ "decision": "approve" }))

@@ -5,6 +5,12 @@ use testkit::{TestDb, both_databases, client::Answer};
 
 use crate::harness::Shop;
 
+in_a_fleet!(
+    through nginx:
+    every_bad_request_is_told_what_is_wrong_with_it;
+    full:
+    a_refused_request_leaves_nothing_behind,
+);
 both_databases!(every_bad_request_is_told_what_is_wrong_with_it, a_refused_request_leaves_nothing_behind);
 
 /// A problem says its status, a stable code, a sentence and who it was about

@@ -17,7 +17,7 @@ use testkit::{
 
 use crate::harness::{id, wait_until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_carmel");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_carmel");
 
 both_databases!(
     a_shop_is_filled_once_and_opens_again_quickly,
@@ -26,7 +26,7 @@ both_databases!(
 );
 
 /// Settings of a program on these databases.
-fn on(db: &TestDb) -> Vec<(&'static str, String)> {
+pub fn on(db: &TestDb) -> Vec<(&'static str, String)> {
     vec![
         ("CARMEL_DATA_FOLDER", db.folder().to_str().unwrap().to_owned()),
         ("DATABASE_URL", db.url().unwrap_or_default()),
@@ -34,12 +34,12 @@ fn on(db: &TestDb) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn lent<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub fn lent<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
 }
 
 /// Runs a command of the program to its end, with this on its standard input.
-fn run(arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Output {
+pub fn run(arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(PROGRAM)
         .args(arguments)
@@ -55,7 +55,7 @@ fn run(arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
@@ -97,7 +97,7 @@ async fn a_shop_is_filled_once_and_opens_again_quickly(db: TestDb) {
 }
 
 /// Makes an administrator and something to sell in a running shop.
-async fn furnish(shop: &Carmel, settings: &[(&str, &str)]) -> (client::Shop, client::Person) {
+pub async fn furnish(shop: &Carmel, settings: &[(&str, &str)]) -> (client::Shop, client::Person) {
     let made = run(&["admin", "create", "--email", "owner@example.com"], settings, &format!("{PASSWORD}\n"));
     assert!(made.status.success(), "{}", said(&made));
     assert!(!said(&made).contains(PASSWORD), "a password that was given is not repeated");
@@ -219,7 +219,8 @@ fn a_database_that_is_away_is_said_clearly() {
     let nobody = testkit::free_port();
     let url = format!("postgres://somebody:topsecret@127.0.0.1:{nobody}/shop");
 
-    let stopped = run(&["serve"], &[("DATABASE_URL", &url), ("PORT", "0")], "");
+    let stopped =
+        run(&["serve"], &[("DATABASE_URL", &url), ("CARMEL_DATABASE_WAIT_S", "0"), ("PORT", "0")], "");
 
     let said = said(&stopped);
     assert_eq!(stopped.status.code(), Some(1), "{said}");

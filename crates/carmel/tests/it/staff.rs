@@ -5,6 +5,16 @@ use testkit::{TestDb, both_databases, client::Basket};
 
 use crate::harness::{Shop, all, id, states};
 
+in_a_fleet!(
+    through nginx:
+    an_order_is_shipped_delivered_and_paid_back,
+    two_refunds_at_once_are_one,
+    a_mail_of_staff_is_sent_by_a_job_that_can_be_watched;
+    full:
+    what_was_shipped_does_not_come_back_into_stock,
+    stock_changes_by_movements_alone,
+    only_staff_do_what_staff_does,
+);
 both_databases!(
     an_order_is_shipped_delivered_and_paid_back,
     two_refunds_at_once_are_one,

@@ -79,7 +79,7 @@ impl Catalog {
     /// Categories by their slugs: the tree is in their parents.
     pub async fn list_categories(&self, page: &Page) -> Result<List<Category>> {
         let after: Option<Slug> = page.after.as_ref().map(|cursor| cursor.key(0)).transpose()?;
-        let rows: Result<Vec<Category>> = db::read!(self.db, async |tx| {
+        let rows: Result<Vec<Category>> = db::read_near!(self.db, async |tx| {
             store::list_categories(tx, after.as_ref(), page.limit + 1).await
         });
         Ok(List::page(rows?, page, |category| Cursor::of(&[category.slug.as_str()])))

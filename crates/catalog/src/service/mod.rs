@@ -4,7 +4,7 @@ mod categories;
 mod products;
 mod variants;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cache::Remembered;
 use contracts::{
@@ -12,7 +12,7 @@ use contracts::{
     inventory::{Inventory, Level, Levels},
 };
 use db::{Db, Gather};
-use futures::future::try_join_all;
+use futures::future::{join, join_all, try_join_all};
 use kernel::{Error, ProductId, Result, Sku};
 
 use crate::{
@@ -32,8 +32,6 @@ pub struct Catalog {
     inventory: Option<Arc<dyn Inventory>>,
     products: Remembered<ProductId, Arc<Full>>,
     prices: Remembered<Sku, Priced>,
-    product_reads: Gather<ProductId, Option<Full>>,
-    price_reads: Gather<Sku, Option<Priced>>,
 }
 
 /// How many products, and how many prices, are remembered.
@@ -46,22 +44,20 @@ const MOST_PRICES: usize = 100;
 impl Catalog {
     /// The service on its tables, which must be migrated.
     pub fn new(needs: Needs) -> Catalog {
-        let Needs { db, inventory, settings } = needs;
+        let Needs { db, inventory, shared, settings } = needs;
         Catalog {
-            products: Remembered::new(db.world(), REMEMBERED, settings.remember),
-            prices: Remembered::new(db.world(), REMEMBERED, settings.remember),
-            product_reads: product_reads(&db),
-            price_reads: price_reads(&db),
+            products: products(&db, settings.remember).shared("products", shared.as_ref()),
+            prices: prices(&db, settings.remember).shared("prices", shared.as_ref()),
             inventory,
             db,
         }
     }
 
-    /// A product, as it is or was remembered; in this process never older than
-    /// a change that was answered.
+    /// A product, as it is or was remembered; never older than a change that
+    /// was answered here, nor, where processes share what they remember, than
+    /// one that was answered elsewhere 50 ms ago.
     pub async fn find(&self, id: ProductId) -> Result<Option<Arc<Full>>> {
-        let read = async { Ok(self.product_reads.call(id).await?.map(Arc::new)) };
-        self.products.get(&id, read).await
+        self.products.get(&id).await
     }
 
     /// The product with this slug.
@@ -91,17 +87,18 @@ impl Catalog {
         }
     }
 
-    /// Forgets what was remembered of a product and its prices. Variants are
-    /// never removed, so its SKUs after a change are all that it ever had.
-    pub(crate) fn changed<'a>(&self, id: ProductId, skus: impl IntoIterator<Item = &'a Sku>) {
-        self.products.changed(&id);
-        for sku in skus {
-            self.prices.changed(sku);
-        }
+    /// Forgets what any process remembers of a product and its prices, before
+    /// the change is answered. Variants are never removed, so its SKUs after a
+    /// change are all that it ever had.
+    async fn changed(&self, full: &Full) {
+        let prices = full.variants.iter().map(|variant| self.prices.changed(&variant.sku));
+        join(self.products.changed(&full.product.id), join_all(prices)).await;
     }
 
-    fn changed_full(&self, full: &Full) {
-        self.changed(full.product.id, full.variants.iter().map(|variant| &variant.sku));
+    /// The same for a change that others made: nobody waits for it.
+    pub(crate) fn forget(&self, id: ProductId, skus: &[Sku]) {
+        self.products.forget(&id);
+        skus.iter().for_each(|sku| self.prices.forget(sku));
     }
 }
 
@@ -112,10 +109,27 @@ impl contract::Catalog for Catalog {
             let message = format!("at most {MOST_PRICES} prices are told at once, not {}", ask.skus.len());
             return Err(Error::invalid("too_many_skus", message));
         }
-        let price = async |sku: &Sku| self.prices.get(sku, self.price_reads.call(sku.clone())).await;
-        let found = try_join_all(ask.skus.iter().map(price)).await?;
+        let found = try_join_all(ask.skus.iter().map(|sku| self.prices.get(sku))).await?;
         Ok(found.into_iter().flatten().collect())
     }
+}
+
+/// Products by id, remembered for a while.
+fn products(db: &Db, keep: Duration) -> Remembered<ProductId, Arc<Full>> {
+    let reads = product_reads(db);
+    Remembered::new(db.world(), REMEMBERED, keep, move |id| {
+        let reads = reads.clone();
+        async move { Ok(reads.call(id).await?.map(Arc::new)) }
+    })
+}
+
+/// Prices by SKU, likewise.
+fn prices(db: &Db, keep: Duration) -> Remembered<Sku, Priced> {
+    let reads = price_reads(db);
+    Remembered::new(db.world(), REMEMBERED, keep, move |sku| {
+        let reads = reads.clone();
+        async move { reads.call(sku).await }
+    })
 }
 
 /// Products by id: of many who ask at once, one look at the tables.

@@ -3,6 +3,7 @@
 use bus::outbox;
 use contracts::catalog::ProductChange as Became;
 use db::Tx;
+use futures::future::join_all;
 use kernel::{CategoryId, ProductId, Result, VariantId, World};
 use web::{Answer, Cursor, IdempotencyKey, IfMatch, List, Page, idempotency};
 
@@ -46,7 +47,9 @@ impl Catalog {
         let full = draft(self.db.world(), &new);
         let outcome: Result<Answer<Full>, ProductError> =
             web::once!(self.db, key, async |tx| { insert(tx, full.clone(), new.slug.is_some()).await });
-        outcome
+        let answer = outcome?;
+        self.changed(&answer.value).await; // somebody may remember that its SKUs have no price
+        Ok(answer)
     }
 
     /// Makes many products in few transactions, for sample data. All of a
@@ -63,7 +66,9 @@ impl Catalog {
                 }
                 Ok(inserted)
             });
-            made.extend(inserted?);
+            let inserted = inserted?;
+            join_all(inserted.iter().map(|full| self.changed(full))).await;
+            made.extend(inserted);
         }
         Ok(made)
     }
@@ -96,7 +101,7 @@ impl Catalog {
         });
         match outcome {
             Ok(answer) => {
-                self.changed_full(&answer.value);
+                self.changed(&answer.value).await;
                 Ok(answer)
             }
             Err(ProductError::Other(error)) => Err(self.explain(error, *id, change.slug.as_ref()).await?),

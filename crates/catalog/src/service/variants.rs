@@ -52,7 +52,7 @@ impl Catalog {
             store::insert_price(tx, &variant).await?;
             Ok(Changed { variant: variant.clone(), full: announce(tx, product).await? })
         });
-        Ok(self.forget(answer?))
+        Ok(self.told(answer?).await)
     }
 
     /// Changes a variant. Another price is noted in its history; orders get it
@@ -83,7 +83,7 @@ impl Catalog {
             }
             Ok(Changed { variant, full: announce(tx, product).await? })
         });
-        Ok(self.forget(answer?))
+        Ok(self.told(answer?).await)
     }
 
     /// What a variant cost, the newest first.
@@ -96,8 +96,8 @@ impl Catalog {
         Ok(List::page(rows?, page, |entry| Cursor::of(&[entry.version])))
     }
 
-    fn forget(&self, answer: Answer<Changed>) -> Answer<Variant> {
-        self.changed_full(&answer.value.full);
+    async fn told(&self, answer: Answer<Changed>) -> Answer<Variant> {
+        self.changed(&answer.value.full).await;
         answer.map(|changed| changed.variant)
     }
 }

@@ -2,7 +2,7 @@ use contracts::catalog::{Catalog as _, Priced, Prices};
 use futures::future::join_all;
 use kernel::{Currency, Money, Sku};
 use serde_json::json;
-use testkit::{TestDb, both_databases};
+use testkit::{TestDb, both_databases, clock::Clock, redis::Server};
 
 use crate::shop::{By, Shop};
 
@@ -10,6 +10,7 @@ both_databases!(
     prices_are_told_of_what_is_for_sale,
     a_price_is_never_older_than_the_change_answered,
     another_process_learns_of_a_price_by_its_event,
+    processes_that_share_a_redis_see_a_price_and_a_product_at_once,
     what_a_variant_cost_stays_in_its_history,
     the_audit_sees_what_is_broken,
 );
@@ -115,6 +116,38 @@ async fn another_process_learns_of_a_price_by_its_event(db: TestDb) {
     shop.ask(By::Staff, "PATCH", &path, to(800)).await.expect(200);
     shop.clock.forward(std::time::Duration::from_secs(301));
     assert_eq!(price(&elsewhere, "mug").await, Some(800)); // at the latest
+    shop.audit().await;
+}
+
+async fn processes_that_share_a_redis_see_a_price_and_a_product_at_once(db: TestDb) {
+    let (redis, clock) = (Server::start(), Clock::new());
+    let shop = Shop::sharing(&db, &clock, &redis.url()).await;
+    let elsewhere = Shop::sharing(&db, &clock, &redis.url()).await;
+    let remembered = async |what: &str| {
+        let mut tries = 0..10_000;
+        while redis.ask(&["keys", what]).trim().is_empty() {
+            tries.next().expect("it is remembered in Redis");
+            price(&elsewhere, "mug").await;
+            elsewhere.get(By::Nobody, "/products/mug").await;
+        }
+    };
+    remembered("*:prices:mug").await; // that there is none
+    let mug = shop.product("mug", 1200).await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(price(&elsewhere, "mug").await, Some(1200));
+    let path = format!("/variants/{}", mug.body["variants"][0]["id"].as_str().unwrap());
+
+    for cents in [900, 800, 700] {
+        remembered("*:prices:mug").await;
+        remembered("*:products:*").await;
+        let to = json!({"price": {"amount": cents, "currency": "EUR"}});
+        shop.ask(By::Staff, "PATCH", &path, to).await.expect(200);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+
+        assert_eq!(price(&elsewhere, "mug").await, Some(cents));
+        let shown = elsewhere.get(By::Nobody, "/products/mug").await.body;
+        assert_eq!(shown["variants"][0]["price"]["amount"], cents);
+    }
     shop.audit().await;
 }
 

@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use bus::Bus;
+use cache::{Address, Shared};
 use catalog::{Catalog, Needs, Settings};
 use contracts::inventory::{Commit, Held, Hold, Inventory, Level, Levels, Release, Restock};
 use db::Db;
@@ -120,19 +121,26 @@ impl Keys for OneKey {
 impl Shop {
     pub async fn start(test: &TestDb) -> Shop {
         let clock = Clock::new();
-        Shop::on(test, clock).await
+        Shop::on(test, clock, None).await
+    }
+
+    /// One that remembers through a Redis.
+    pub async fn sharing(test: &TestDb, clock: &Clock, redis: &str) -> Shop {
+        let shared = Shared::new(&clock.world(), &redis.parse::<Address>().unwrap());
+        Shop::on(test, clock.clone(), Some(shared)).await
     }
 
     /// One more process on the same tables.
     pub async fn another(&self, test: &TestDb) -> Shop {
-        Shop::on(test, self.clock.clone()).await
+        Shop::on(test, self.clock.clone(), None).await
     }
 
-    async fn on(test: &TestDb, clock: Clock) -> Shop {
+    async fn on(test: &TestDb, clock: Clock, shared: Option<Shared>) -> Shop {
         let world: World = clock.world();
         let db = test.open_in(&world, "catalog", &catalog::migrations()).await;
         let stock = Arc::new(Stock::default());
-        let needs = Needs { db: db.clone(), inventory: Some(stock.clone()), settings: Settings::default() };
+        let needs =
+            Needs { db: db.clone(), inventory: Some(stock.clone()), shared, settings: Settings::default() };
         let catalog = Catalog::new(needs);
         let bus = Bus::memory();
         catalog::consumers(&catalog).into_iter().for_each(|consumer| bus.subscribe(consumer));

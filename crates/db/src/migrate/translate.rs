@@ -62,7 +62,7 @@ fn begins(statement: &[&str], words: &[&str]) -> bool {
 }
 
 /// Words, quoted texts, comments, spaces and single signs, in order and complete.
-fn pieces(sql: &str) -> Vec<&str> {
+pub(super) fn pieces(sql: &str) -> Vec<&str> {
     let mut rest = sql;
     let mut pieces = Vec::new();
     while let Some(first) = rest.chars().next() {

@@ -3,17 +3,21 @@
 use kernel::{Error, Kind};
 use tokio_postgres::error::SqlState;
 
-use crate::{
-    error::{Failure, too_slow},
-    transaction::commit_unknown,
-};
+use crate::error::{Again, Failure, commit_unknown, too_slow};
 
 /// A connection could not be had.
 pub(super) fn connecting(cause: tokio_postgres::Error) -> Failure {
-    if cause.code() == Some(&SqlState::CANNOT_CONNECT_NOW) {
-        return Failure::again(away(cause)); // it is starting or stopping
+    match cause.code().map(SqlState::code) {
+        Some(code) if code.starts_with("28") || code == "3D000" => {
+            let error = Error::new(Kind::Internal, "database_refused", "the database does not let us in");
+            Failure::last(error.because(said(&cause)))
+        }
+        // It is starting or stopping, or full of others, who go.
+        Some("57P03" | "53300") => Failure::again(away(cause)),
+        Some(code) if code.starts_with("08") => Failure::again(away(cause)),
+        None if is_lost(&cause) => Failure::again(away(cause)),
+        _ => Failure::last(away(cause)),
     }
-    Failure::last(away(cause))
 }
 
 /// A statement failed. `sql` is named where the fault is ours.
@@ -32,11 +36,21 @@ pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
         }
         _ if is_stale(&cause) => Failure::again(away(cause)),
         "57P01" | "57P02" | "57P03" => Failure::again(away(cause)),
+        "25006" => {
+            let error = Error::unavailable("database_read_only", "the database takes no changes here");
+            Failure { error: error.because(said(&cause)), again: Again::Elsewhere }
+        }
         "25P03" => Failure::last(too_slow().because(said(&cause))),
         "55P03" => {
-            Failure::last(slow("somebody else held what this needs for too long").because(said(&cause)))
+            let error = slow("somebody else held what this needs for too long");
+            Failure { error: error.because(said(&cause)), again: Again::IfPatient }
         }
         "57014" => Failure::last(slow("a statement took too long").because(said(&cause))),
+        "42501" => {
+            let error =
+                Error::new(Kind::Internal, "database_forbidden", "the database's user may not do this");
+            Failure::last(error.because(said(&cause)))
+        }
         "53100" => {
             let error = Error::unavailable("storage_full", "there is no room left to store this");
             Failure::last(error.because(said(&cause)))
@@ -44,6 +58,10 @@ pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
         "58030" => Failure::last(
             Error::unavailable("storage_failed", "the storage does not work").because(said(&cause)),
         ),
+        // What we sent is wrong; a pooler that ends the connection says FATAL.
+        "08P01" if cause.as_db_error().is_some_and(|error| error.severity() == "ERROR") => {
+            Failure::last(Error::internal(format!("{} (in {sql})", said(&cause))))
+        }
         code if code.starts_with("53") => Failure::last(away(cause)),
         code if code.starts_with("08") => Failure::again(away(cause)),
         code if code.starts_with("23") => {

@@ -7,31 +7,61 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use kernel::{Error, Result, World};
+use kernel::Value;
 use tokio::sync::{Mutex as Gate, OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, RowStream, Statement};
 
-use super::error;
+use super::{door::Door, error, value::Bound};
 use crate::error::{Failure, closed};
-
-/// How long a connection may take to be there.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection and the statements that it knows.
 pub(super) struct Connection {
     pub client: Client,
+    /// The way that it came.
+    pub door: Arc<Door>,
     /// By address and length of their text, which is there as long as the program.
     statements: Mutex<HashMap<(usize, usize), Statement>>,
+    /// The age of its door when it was made.
+    pub age: u64,
     /// Statements under way, where it is shared.
     busy: AtomicUsize,
 }
 
 impl Connection {
+    pub fn new(client: Client, door: Arc<Door>, age: u64) -> Connection {
+        let busy = AtomicUsize::new(0);
+        Connection { client, door, statements: Mutex::default(), age, busy }
+    }
+
+    /// Asks for the rows of a statement.
+    pub async fn rows(&self, sql: &'static str, values: &[Value]) -> Result<RowStream, Failure> {
+        let asked = if self.door.prepares() {
+            let statement = self.statement(sql).await?;
+            self.client.query_raw(&statement, values.iter().map(Bound)).await
+        } else {
+            let typed = values.iter().map(|value| (Bound(value), Bound(value).kind()));
+            self.client.query_typed_raw(sql, typed).await
+        };
+        asked.map_err(|cause| self.failed(cause, sql))
+    }
+
+    /// Runs a statement and says how many rows it changed.
+    pub async fn execute(&self, sql: &'static str, values: &[Value]) -> Result<u64, Failure> {
+        let changed = if self.door.prepares() {
+            let statement = self.statement(sql).await?;
+            self.client.execute_raw(&statement, values.iter().map(Bound)).await
+        } else {
+            let bound: Vec<Bound<'_>> = values.iter().map(Bound).collect();
+            let typed: Vec<_> = bound.iter().map(|value| (value as _, value.kind())).collect();
+            self.client.execute_typed(sql, &typed).await
+        };
+        changed.map_err(|cause| self.failed(cause, sql))
+    }
+
     /// The statement of that text, prepared once.
-    pub async fn statement(&self, sql: &'static str) -> Result<Statement, Failure> {
+    async fn statement(&self, sql: &'static str) -> Result<Statement, Failure> {
         let key = (sql.as_ptr() as usize, sql.len());
         if let Some(statement) = self.statements().get(&key) {
             return Ok(statement.clone());
@@ -52,65 +82,6 @@ impl Connection {
     fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, usize), Statement>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How to connect.
-pub(super) struct Door {
-    config: Config,
-    schema: String,
-    pub world: World,
-}
-
-impl Door {
-    pub fn new(url: &str, schema: &str, world: &World) -> Result<Door> {
-        let mut config: Config = url.parse().map_err(|cause: tokio_postgres::Error| {
-            // Without the cause's text: it may quote the password.
-            drop(cause);
-            Error::invalid(
-                "database_url_invalid",
-                "the database's URL is postgres://user:password@host:port/database",
-            )
-        })?;
-        config
-            .application_name("carmel")
-            .keepalives_idle(Duration::from_secs(30))
-            .tcp_user_timeout(Duration::from_secs(15));
-        Ok(Door { config, schema: quoted(schema), world: world.clone() })
-    }
-
-    /// The schema's name, in quotes.
-    pub fn schema(&self) -> &str {
-        &self.schema
-    }
-
-    pub async fn connect(&self, read_only: bool) -> Result<Connection, Failure> {
-        let connecting = async {
-            let (client, wire) = self.config.connect(NoTls).await.map_err(error::connecting)?;
-            self.world.spawn(async move {
-                if let Err(cause) = wire.await {
-                    // Whoever uses it learns of it; with nobody using it, it is no fault.
-                    tracing::debug!(cause = error::said(&cause), "a connection to PostgreSQL ended");
-                }
-            });
-            let settings = format!(
-                "SET search_path = {}; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
-                 SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'; \
-                 SET default_transaction_read_only = {read_only}",
-                self.schema
-            );
-            client.batch_execute(&settings).await.map_err(error::connecting)?;
-            Ok(Connection { client, statements: Mutex::default(), busy: AtomicUsize::new(0) })
-        };
-        let outcome = self.world.timeout(PATIENCE, connecting).await;
-        outcome.unwrap_or_else(|| {
-            let error = Error::unavailable("database_unavailable", "the database does not answer");
-            Err(Failure::last(error.because("no connection in time")))
-        })
-    }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Connections of which a transaction has one for itself.
@@ -138,9 +109,10 @@ impl Pool {
     }
 
     fn idle_one(&self) -> Option<Connection> {
+        self.door.listen();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // The last one first: its statements are prepared, and the others may rest.
-        std::iter::from_fn(|| idle.pop()).find(|connection| !connection.client.is_closed())
+        std::iter::from_fn(|| idle.pop()).find(|connection| self.door.admits(connection))
     }
 
     pub async fn close(&self) {
@@ -172,8 +144,8 @@ impl Lease {
         self.clean = clean;
     }
 
-    pub fn world(&self) -> &World {
-        &self.pool.door.world
+    pub fn door(&self) -> &Door {
+        &self.pool.door
     }
 }
 
@@ -182,7 +154,7 @@ impl Drop for Lease {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        if self.clean && !connection.client.is_closed() {
+        if self.clean && self.pool.door.admits(&connection) {
             let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.push(connection);
         }
@@ -210,13 +182,15 @@ impl Shared {
     /// The connection that has less to do; with nothing to do on both the first,
     /// which is warm.
     pub async fn connection(&self) -> Result<Arc<Connection>, Failure> {
+        self.door.listen();
         let [first, second] = &self.slots;
-        let slot = if second.busy() < first.busy() { second } else { first };
-        if let Some(connection) = slot.open() {
+        let busy = |slot: &Slot| slot.open(&self.door).map_or(0, |c| c.busy.load(Ordering::Relaxed));
+        let slot = if busy(second) < busy(first) { second } else { first };
+        if let Some(connection) = slot.open(&self.door) {
             return Ok(connection);
         }
         let _gate = slot.gate.lock().await;
-        if let Some(connection) = slot.open() {
+        if let Some(connection) = slot.open(&self.door) {
             return Ok(connection);
         }
         let connection = Arc::new(self.door.connect(true).await?);
@@ -233,13 +207,9 @@ impl Shared {
 }
 
 impl Slot {
-    fn open(&self) -> Option<Arc<Connection>> {
+    fn open(&self, door: &Door) -> Option<Arc<Connection>> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.as_ref().filter(|c| !c.client.is_closed()).cloned()
-    }
-
-    fn busy(&self) -> usize {
-        self.open().map_or(0, |connection| connection.busy.load(Ordering::Relaxed))
+        connection.as_ref().filter(|connection| door.admits(connection)).cloned()
     }
 }
 

@@ -13,6 +13,23 @@ type Outcome<T> = Result<T, Box<dyn Error + Sync + Send>>;
 #[derive(Debug)]
 pub(super) struct Bound<'a>(pub &'a Value);
 
+impl Bound<'_> {
+    /// The type that its column has, where PostgreSQL is not asked for it first.
+    pub fn kind(&self) -> Type {
+        match self.0 {
+            Value::Null => Type::UNKNOWN,
+            Value::Int(_) => Type::INT8,
+            Value::Bool(_) => Type::BOOL,
+            Value::Text(_) => Type::TEXT,
+            Value::Bytes(_) => Type::BYTEA,
+            Value::Uuid(_) => Type::UUID,
+            Value::Ints(_) => Type::INT8_ARRAY,
+            Value::Texts(_) => Type::TEXT_ARRAY,
+            Value::Uuids(_) => Type::UUID_ARRAY,
+        }
+    }
+}
+
 impl ToSql for Bound<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Outcome<IsNull> {
         let text = [Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::UNKNOWN].contains(ty);

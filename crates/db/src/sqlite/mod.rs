@@ -3,15 +3,22 @@
 //! trip to another thread costs more; only a commit, which waits for the disk,
 //! runs elsewhere.
 
+mod claim;
 mod reader;
 mod value;
 mod writer;
 
+pub(crate) use claim::Claim;
 pub(crate) use reader::{ReadTx, Readers};
 pub(crate) use value::read_value;
 pub(crate) use writer::{WriteTx, Writer};
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kernel::{Error, Kind, Result, Value, World};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -60,19 +67,27 @@ impl Disk for Plain {
 pub(crate) struct Sqlite {
     pub writer: Arc<Writer>,
     pub readers: Arc<Readers>,
+    /// Nothing once it is closed.
+    claim: Mutex<Option<File>>,
 }
 
 impl Sqlite {
-    pub async fn open(path: &Path, world: &World, disk: Arc<dyn Disk>) -> Result<Sqlite> {
+    pub async fn open(path: &Path, claim: Claim, world: &World, disk: Arc<dyn Disk>) -> Result<Sqlite> {
+        let claim = claim.take(path).map_err(|failure| failure.error)?;
         let file = path.to_owned();
         let connection =
             world.blocking(move || connect(&file, Access::Write)).await?.map_err(|e| failure(e).error)?;
-        Ok(Sqlite { writer: Writer::new(connection, world, disk.clone()), readers: Readers::new(path, disk) })
+        Ok(Sqlite {
+            writer: Writer::new(connection, world, disk.clone()),
+            readers: Readers::new(path, disk),
+            claim: Mutex::new(Some(claim)),
+        })
     }
 
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        drop(self.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use db::{Db, Disk, Migration, Target};
+use db::{Db, Disk, Migration, Options, Pooler, Target};
 use kernel::{BoxFuture, Error, Outside, Task, Time, World};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -28,33 +28,49 @@ pub const TABLES: &[Migration] = &[Migration {
 pub struct TestDb {
     pub db: Db,
     pub target: Target,
+    options: Options,
     folder: Option<TempDir>,
 }
 
 pub async fn sqlite() -> TestDb {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::Sqlite { path: folder.path().join("test.db") };
-    TestDb::open(target, Some(folder)).await
+    TestDb::open(target, Options::default(), Some(folder)).await
 }
 
 pub async fn postgres() -> TestDb {
-    let server = server::url("-c fsync=off -c deadlock_timeout=50ms");
+    postgres_behind(server(), Options::default()).await
+}
+
+/// The server that these tests share, without a database: `postgres://postgres@127.0.0.1:20001`.
+pub fn server() -> &'static str {
+    server::url("-c fsync=off -c deadlock_timeout=50ms")
+}
+
+/// A database of that server, by way of this address.
+pub async fn postgres_behind(address: &str, options: Options) -> TestDb {
     let name = format!("carmel_test_{}", World::real().uuid_v7().simple());
-    on_server(server, format!("CREATE DATABASE {name}")).await;
-    let url = format!("{server}/{name}");
-    TestDb::open(Target::Postgres { url, schema: "it's \"own\"".into(), connections: 4 }, None).await
+    on_server(server(), format!("CREATE DATABASE {name}")).await;
+    let url = format!("{address}/{name}");
+    TestDb::open(Target::Postgres { url, schema: "it's \"own\"".into(), connections: 4 }, options, None).await
+}
+
+/// Behind a pgbouncer in transaction mode.
+pub async fn pooled() -> TestDb {
+    let options = Options { pooler: Pooler::Plain, ..Options::default() };
+    postgres_behind(crate::pooler::plain(), options).await
 }
 
 impl TestDb {
-    async fn open(target: Target, folder: Option<TempDir>) -> TestDb {
-        let db = Db::open(&target, &World::real()).await.unwrap();
+    async fn open(target: Target, options: Options, folder: Option<TempDir>) -> TestDb {
+        let db = Db::open_with(&target, &options, &World::real()).await.unwrap();
         db.migrate(TABLES).await.unwrap();
-        TestDb { db, target, folder }
+        TestDb { db, target, options, folder }
     }
 
     /// The same database as another process sees it.
     pub async fn again(&self) -> Db {
-        Db::open(&self.target, &World::real()).await.unwrap()
+        Db::open_with(&self.target, &self.options, &World::real()).await.unwrap()
     }
 
     /// Its `things`: ids and numbers, by id.
@@ -79,11 +95,11 @@ impl Drop for TestDb {
         let Target::Postgres { url, .. } = &self.target else {
             return drop(self.folder.take());
         };
-        let (server, name) = url.rsplit_once('/').unwrap();
-        let (server, drop) = (server.to_owned(), format!("DROP DATABASE {name} WITH (FORCE)"));
+        let (_, name) = url.rsplit_once('/').unwrap();
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(on_server(&server, drop));
+            runtime.block_on(on_server(server(), drop));
         });
         thread.join().unwrap();
     }
@@ -95,7 +111,7 @@ async fn on_server(server: &str, sql: String) {
     client.batch_execute(&sql).await.unwrap();
 }
 
-/// One test on each database.
+/// One test on each database, and on PostgreSQL behind a pooler.
 #[macro_export]
 macro_rules! both_databases {
     ($($name:ident),* $(,)?) => {
@@ -106,6 +122,10 @@ macro_rules! both_databases {
         mod on_postgres { $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() { super::$name($crate::kit::postgres().await).await }
+        )* }
+        mod on_pgbouncer { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::kit::pooled().await).await }
         )* }
     };
 }

@@ -6,7 +6,10 @@ use db::{Db, Target, query};
 use kernel::{Kind, Result, World};
 use tokio::sync::Barrier;
 
-use crate::kit::{TestDb, add, postgres, things};
+use crate::{
+    kit::{TestDb, add, postgres, things},
+    load::until,
+};
 
 /// `once(state)` fails with that SQLSTATE the first time it is called.
 const ONCE: &str = "CREATE SEQUENCE calls; \
@@ -283,8 +286,38 @@ async fn of_two_processes_that_make_the_schema_both_open_it() {
     let test = postgres().await;
     let Target::Postgres { url, .. } = test.target.clone() else { unreachable!() };
     let target = Target::Postgres { url, schema: "new".into(), connections: 2 };
+    let world = World::real();
+    // Another process is in the middle of it.
+    let (made, make) = (Barrier::new(2), Barrier::new(2));
+    let other = async {
+        let outcome: Result<()> = db::write!(test.db, async |tx| {
+            query("SELECT CAST(pg_advisory_xact_lock(hashtext('carmel schemas')) AS TEXT)")
+                .execute(tx)
+                .await?;
+            query("CREATE SCHEMA new").execute(tx).await?;
+            made.wait().await;
+            make.wait().await;
+            Ok(())
+        });
+        outcome.unwrap();
+    };
+    let ours = async {
+        made.wait().await;
+        let (opened, ()) = tokio::join!(Db::open(&target, &world), async {
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                AND datname = current_database()";
+            until("it waits for the other", async || {
+                let waiting: Result<(i64,)> =
+                    db::read!(test.db, async |tx| { query(waits).fetch_one(tx).await });
+                waiting.unwrap().0 > 0
+            })
+            .await;
+            make.wait().await;
+        });
+        opened
+    };
 
-    let all = futures::future::join_all((0..8).map(|_| async { Db::open(&target, &World::real()).await }));
+    let ((), opened) = tokio::join!(other, ours);
 
-    assert!(all.await.into_iter().all(|db| db.is_ok()));
+    assert!(opened.is_ok(), "{:?}", opened.err());
 }

@@ -1,11 +1,14 @@
 //! Somebody who calls, by either version of HTTP.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::{http1, http2};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
@@ -21,6 +24,7 @@ pub enum Connection {
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    pub bytes: Bytes,
     pub body: String,
 }
 
@@ -46,6 +50,31 @@ impl Browser {
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         self.connect().await.send(method, path, headers, body).await
     }
+
+    /// Asks until it is answered with that status, at most 30 seconds.
+    pub async fn until(&self, path: &str, status: u16) -> Answer {
+        for _ in 0..3000 {
+            let answer = self.get(path).await;
+            if answer.status == status {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{path} was never answered with {status}");
+    }
+
+    /// Sends a request whose body may take its time; so may that of the answer.
+    pub async fn stream<B>(&self, request: Request<B>) -> Response<Incoming>
+    where
+        B: hyper::body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = TokioIo::new(TcpStream::connect(self.address).await.unwrap());
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    }
 }
 
 impl Connection {
@@ -68,9 +97,9 @@ impl Connection {
             Connection::Two(sender) => sender.send_request(request).await,
         };
         let (head, body) = answer.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let body = String::from_utf8_lossy(&body).into_owned();
-        Answer { status: head.status.as_u16(), headers: head.headers, body }
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: head.status.as_u16(), headers: head.headers, bytes, body }
     }
 }
 

@@ -2,18 +2,24 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod browser;
+mod faults;
+mod fleet;
+mod limits;
+mod nginx;
+mod passing;
+mod streaming;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::routing::get;
-use gateway::{Front, Settings};
+use gateway::{Backend, Drain, Front, Settings};
 use kernel::World;
 use testkit::TestDb;
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{Json, health::Health};
+use web::{Json, edge::Maintenance, health::Health};
 
 use browser::Browser;
 
@@ -55,6 +61,7 @@ impl Shop {
         let db = db.open("orders", &[]).await;
         let (routes, api) = OpenApiRouter::with_openapi(web::openapi::frame("Mugs", "1", "All of them."))
             .routes(routes!(mugs))
+            .merge(gateway::greeting(db.clone(), "Carmel"))
             .split_for_parts();
         let door = Door::default();
         let held_up = door.clone();
@@ -71,10 +78,12 @@ impl Shop {
                 }),
             );
         let front = Front {
-            health: Health::new(world.clone()).database("orders", db.clone()),
+            health: Health::new(world.clone()).database("orders", db),
             metrics: web::metrics::install(&world).unwrap(),
-            database: db,
             api,
+            maintenance: Maintenance::default(),
+            limits: None,
+            own_writes: None,
         };
         let settings = Settings {
             request_timeout: Duration::from_secs(2),
@@ -82,10 +91,11 @@ impl Shop {
             cors_origins: vec!["https://shop.example.com".into()],
             ..Settings::default()
         };
-        let (routes, _) = gateway::edge(routes, front, &settings, &world).unwrap();
+        let services = vec![("mugs", Backend::Here(routes))];
+        let routes = gateway::edge(services, front, &settings, &world).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let browser = Browser { address: listener.local_addr().unwrap() };
-        let stop = CancellationToken::new();
+        let (stop, drain) = (CancellationToken::new(), Drain { delay: Duration::ZERO, limit: drain });
         let ended = tokio::spawn(gateway::serve(listener, routes, stop.clone(), drain));
         Shop { browser, stop, door, ended }
     }

@@ -46,7 +46,7 @@ impl Shop {
                 let address = format!("http://{}", listener.local_addr().unwrap());
                 let routes = inventory_routes(Arc::new(inventory.clone()));
                 tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-                Arc::new(InventoryClient(rpc::Channel::new(World::real(), vec![address])))
+                Arc::new(InventoryClient(rpc::Channel::new(&World::real(), "inventory", &[address]).unwrap()))
             }
         };
         Shop { db, clock, inventory, asked }

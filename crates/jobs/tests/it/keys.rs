@@ -9,11 +9,11 @@ use jobs::{Options, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    both_databases,
-    world::{Gate, Note, Notes, TestDb, runner},
+    both_ways,
+    world::{Gate, Note, Notes, TestDb},
 };
 
-both_databases!(
+both_ways!(
     jobs_of_one_key_are_one_while_they_wait,
     a_job_added_while_one_of_its_key_runs_is_run_after_it,
     a_running_job_that_fails_is_left_to_the_one_that_waits,
@@ -21,7 +21,6 @@ both_databases!(
 
 async fn jobs_of_one_key_are_one_while_they_wait(test: TestDb) {
     let notes = Notes::new(&test.db);
-    let runner = runner(&test.db, &notes);
     let hour = Duration::from_secs(3600);
     let delayed = Options { delay: hour, ..Options::default() };
     let first = test.add_with(&Note::keyed("first", "k"), delayed).await;
@@ -29,7 +28,7 @@ async fn jobs_of_one_key_are_one_while_they_wait(test: TestDb) {
     let (second, third) = tokio::join!(test.add(&second), test.add(&third));
     let other = test.add(&Note::keyed("other", "l")).await;
 
-    runner.run_due().await.unwrap();
+    test.work(test.runner(&notes)).await;
 
     assert_eq!((second, third), (first, first));
     assert_ne!(other, first);
@@ -43,7 +42,7 @@ async fn a_job_added_while_one_of_its_key_runs_is_run_after_it(test: TestDb) {
     let gate = Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
     let first = test.add(&Note::keyed("first", "k")).await;
     test.until("the first runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
 
@@ -67,7 +66,7 @@ async fn a_running_job_that_fails_is_left_to_the_one_that_waits(test: TestDb) {
     let gate = Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
     let first = test.add(&Note { fails: 9, ..Note::keyed("first", "k") }).await;
     test.until("the first runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
 

@@ -7,17 +7,17 @@ use std::{
 
 use async_trait::async_trait;
 use db::Db;
-use jobs::{Failure, Run, Runner, State, Worker};
+use jobs::{Failure, Run, State, Worker};
 use kernel::{JobId, Result};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    both_databases,
-    world::{Gate, Note, Notes, TestDb, runner, save_effect},
+    both_ways,
+    world::{Gate, Note, Notes, TestDb, save_effect},
 };
 
-both_databases!(
+both_ways!(
     a_lost_job_is_taken_over_and_the_first_one_is_refused,
     a_worker_that_hears_of_its_lost_lease_is_dropped,
     a_job_stopped_half_way_is_done_by_the_next,
@@ -70,16 +70,19 @@ async fn a_lost_job_is_taken_over_and_the_first_one_is_refused(test: TestDb) {
         let db = test.other_process().await;
         let frozen = Arc::new(Frozen { runs: Mutex::default(), gate: gate.clone(), db, fence_only });
         let id = test.add(&Note::new("once")).await;
-        let first = Runner::new("test", frozen.db.clone()).worker::<Note>(frozen.clone());
-        let first = tokio::spawn(async move { first.run_due().await });
+        let stop = CancellationToken::new();
+        // One at a time: it cannot be the one that takes over.
+        let first = test.runner_of(&frozen.db, frozen.clone()).concurrency("default", 1);
+        let first = tokio::spawn(first.run(stop.clone()));
         test.until("the first runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
         end_the_lease(&test, id).await;
 
         let notes = Notes::new(&test.db);
-        assert_eq!(runner(&test.db, &notes).run_due().await, Ok(1));
+        test.work(test.runner(&notes)).await;
         assert_eq!(test.state(id).await, State::Done);
+        stop.cancel();
         gate.open.notify_waiters();
-        assert_eq!(first.await.unwrap(), Ok(1));
+        first.await.unwrap();
 
         let runs = frozen.runs.lock().await;
         assert!(matches!(&runs[..], [(1, Err(error))] if error.code == "lease_lost"), "{runs:?}");
@@ -93,12 +96,14 @@ async fn a_worker_that_hears_of_its_lost_lease_is_dropped(test: TestDb) {
     let gate = Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    // One at a time: it cannot be the one that takes over.
+    let running = tokio::spawn(test.runner(&notes).concurrency("default", 1).run(stop.clone()));
     let id = test.add(&Note::new("once")).await;
     test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
     end_the_lease(&test, id).await;
     let others = Notes::new(&test.db);
-    assert_eq!(runner(&test.other_process().await, &others).run_due().await, Ok(1));
+    test.work(test.runner_on(&test.other_process().await, &others)).await;
+    assert_eq!(others.asked(), 1);
 
     stop.cancel();
     test.clock.forward(Duration::from_secs(8)); // its next renewal
@@ -111,17 +116,18 @@ async fn a_job_stopped_half_way_is_done_by_the_next(test: TestDb) {
     let gate = Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let id = test.add(&Note::new("a")).await;
-    let dying = runner(&test.db, &notes);
+    let dying = test.runner(&notes).concurrency("default", 1);
     tokio::select! {
-        _ = dying.run_due() => panic!("it waits at the gate"),
+        () = dying.run(CancellationToken::new()) => panic!("it waits at the gate"),
         () = test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1) => {} // and is dropped
     }
     assert_eq!(test.state(id).await, State::Running);
 
     let notes = Notes::new(&test.db);
-    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(0), "its lease still holds");
+    test.work(test.runner(&notes)).await;
+    assert_eq!(notes.asked(), 0, "its lease still holds");
     test.clock.forward(PAST_THE_LEASE);
-    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(1));
+    test.work(test.runner(&notes)).await;
 
     assert_eq!(test.effects().await, ["a"]);
     assert_eq!((test.state(id).await, test.pending().await), (State::Done, 0));
@@ -132,17 +138,18 @@ async fn a_job_that_kills_its_process_is_dead_in_the_end(test: TestDb) {
     for attempt in 1..=3 {
         let gate = Arc::new(Gate::default());
         let notes = Notes::gated(&test.db, &gate);
-        let dying = runner(&test.db, &notes);
+        let dying = test.runner(&notes).concurrency("default", 1);
         tokio::select! {
-            _ = dying.run_due() => panic!("attempt {attempt} waits at the gate"),
+            () = dying.run(CancellationToken::new()) => panic!("attempt {attempt} waits at the gate"),
             () = test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1) => {}
         }
         test.clock.forward(PAST_THE_LEASE);
     }
 
     let notes = Notes::new(&test.db);
-    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(0));
+    test.work(test.runner(&notes)).await;
 
+    assert_eq!(notes.asked(), 0);
     let dead = test.job(id).await;
     assert_eq!(dead.state, State::Dead);
     assert!(dead.last_error.unwrap().contains("not heard of"));
@@ -152,7 +159,7 @@ async fn a_lease_is_renewed_while_the_work_goes_on(test: TestDb) {
     let gate = Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
     let id = test.add(&Note::new("long")).await;
     test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
     let leased_until = async || {
@@ -167,7 +174,8 @@ async fn a_lease_is_renewed_while_the_work_goes_on(test: TestDb) {
         let before = leased_until().await;
         test.clock.forward(Duration::from_secs(10));
         test.until("the lease is longer", async || leased_until().await > before).await;
-        assert_eq!(runner(&test.other_process().await, &others).run_due().await, Ok(0));
+        test.work(test.runner_on(&test.other_process().await, &others)).await;
+        assert_eq!(others.asked(), 0);
     }
     gate.open.notify_waiters();
     stop.cancel();
@@ -189,13 +197,13 @@ impl Worker<Note> for Clumsy {
 
 async fn a_worker_that_panics_fails_like_any_other(test: TestDb) {
     let id = test.add(&Note::new("cup")).await;
-    let runner = Runner::new("test", test.db.clone()).worker::<Note>(Arc::new(Clumsy));
+    let runner = || test.runner_of(&test.db, Arc::new(Clumsy));
 
-    runner.run_due().await.unwrap();
+    test.work(runner()).await;
     let failed = test.job(id).await;
     for _ in 0..2 {
-        test.clock.forward(Duration::from_secs(5));
-        runner.run_due().await.unwrap();
+        test.clock.forward(Duration::from_secs(300));
+        test.work(runner()).await;
     }
 
     assert_eq!(failed.state, State::Waiting);
@@ -220,7 +228,7 @@ async fn each_of_500_jobs_has_one_effect_with_four_runners(test: TestDb) {
     for _ in 0..4 {
         let db = test.other_process().await;
         let notes = Notes::new(&db);
-        running.push(tokio::spawn(runner(&db, &notes).concurrency("default", 16).run(stop.clone())));
+        running.push(tokio::spawn(test.runner_on(&db, &notes).concurrency("default", 16).run(stop.clone())));
     }
 
     test.until("all are done", async || test.pending().await == 0).await;
@@ -246,10 +254,8 @@ impl Worker<Note> for Halfway {
 
 async fn how_far_it_is_can_be_seen(test: TestDb) {
     let id = test.add(&Note::new("long")).await;
-    let runner = Runner::new("test", test.db.clone()).worker::<Note>(Arc::new(Halfway(test.db.clone())));
-
     for _ in 0..5 {
-        assert_eq!(runner.run_due().await, Ok(1));
+        test.work(test.runner_of(&test.db, Arc::new(Halfway(test.db.clone())))).await;
         test.clock.forward(Duration::from_secs(61));
     }
 

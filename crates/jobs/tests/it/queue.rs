@@ -1,33 +1,53 @@
 //! Adding, running, failing, waiting, ordering.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{LazyLock, atomic::Ordering},
+    time::Duration,
+};
 
-use async_trait::async_trait;
-use jobs::{Failure, Job, Options, Run, State, Worker};
+use jobs::{Options, State};
 use kernel::{Error, JobId, Result};
-use serde::{Deserialize, Serialize};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    both_databases,
-    world::{Gate, Note, Notes, TestDb, runner, save_effect},
+    both_ways,
+    world::{Gate, Note, Notes, TestDb, save_effect},
 };
 
-both_databases!(
+both_ways!(
     a_clock_that_is_set_back_stops_no_runner,
+    many_are_added_together_and_those_of_one_key_once,
     a_job_added_in_a_rolled_back_transaction_never_runs,
     a_job_that_failed_is_tried_again_and_done,
     a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it,
     a_delayed_job_waits_for_its_time,
     lower_priority_numbers_run_first,
     a_paused_queue_stands_still_until_it_is_resumed,
-    an_added_job_starts_at_once,
     a_stopped_runner_finishes_what_is_under_way_and_begins_nothing,
     concurrency_is_kept_by_queue,
-    a_rate_is_kept_and_nobody_spins_meanwhile,
     finished_jobs_are_swept_after_a_while,
     a_job_of_an_unknown_kind_is_left_alone,
+    what_could_run_and_waits_is_measured,
 );
+
+async fn many_are_added_together_and_those_of_one_key_once(test: TestDb) {
+    let notes = Notes::new(&test.db);
+    let mut given: Vec<Note> = (0..600).map(|number| Note::new(&format!("number {number}"))).collect();
+    for at in [0, 300, 599] {
+        given[at].key = Some("one".to_owned());
+    }
+
+    let ids: Result<Vec<JobId>> = db::write!(test.db, async |tx| { jobs::add_many(tx, &given).await });
+
+    let ids = ids.unwrap();
+    assert_eq!((ids.len(), ids[0], ids[0]), (600, ids[300], ids[599]));
+    assert_eq!(test.pending().await, 598);
+    test.work(test.runner(&notes)).await;
+    assert_eq!((notes.asked(), test.pending().await), (598, 0));
+    let first = test.job(ids[1]).await;
+    assert_eq!((first.state, first.attempt, first.queue.as_str()), (State::Done, 1, "default"));
+}
 
 async fn a_job_added_in_a_rolled_back_transaction_never_runs(test: TestDb) {
     let notes = Notes::new(&test.db);
@@ -36,26 +56,27 @@ async fn a_job_added_in_a_rolled_back_transaction_never_runs(test: TestDb) {
         Err(Error::conflict("changed_my_mind", "changed my mind"))
     });
 
-    let ran = runner(&test.db, &notes).run_due().await.unwrap();
+    test.work(test.runner(&notes)).await;
 
     assert_eq!(refused.unwrap_err().code, "changed_my_mind");
-    assert_eq!((ran, notes.asked(), test.pending().await), (0, 0, 0));
+    assert_eq!((notes.asked(), test.pending().await), (0, 0));
 }
 
 async fn a_job_that_failed_is_tried_again_and_done(test: TestDb) {
     let notes = Notes::new(&test.db);
-    let runner = runner(&test.db, &notes);
+    let runner = || test.runner(&notes);
     let id = test.add(&Note { fails: 2, ..Note::new("a") }).await;
 
-    assert_eq!(runner.run_due().await, Ok(1));
+    test.work(runner()).await;
     let failed = test.job(id).await;
     assert_eq!((failed.state, failed.attempt), (State::Waiting, 1));
     assert!(failed.last_error.unwrap().contains("the paper is out"));
-    assert_eq!(runner.run_due().await, Ok(0), "it waits");
-    test.clock.forward(Duration::from_secs(1));
-    assert_eq!(runner.run_due().await, Ok(1));
-    test.clock.forward(Duration::from_secs(1));
-    assert_eq!(runner.run_due().await, Ok(1));
+    test.work(runner()).await;
+    assert_eq!(notes.asked(), 1, "it waits");
+    for _ in 0..2 {
+        test.clock.forward(Duration::from_secs(300));
+        test.work(runner()).await;
+    }
 
     let done = test.job(id).await;
     assert_eq!((done.state, done.attempt, done.progress), (State::Done, 3, 100));
@@ -65,12 +86,12 @@ async fn a_job_that_failed_is_tried_again_and_done(test: TestDb) {
 
 async fn a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it(test: TestDb) {
     let notes = Notes::new(&test.db);
-    let runner = runner(&test.db, &notes);
+    let runner = || test.runner(&notes);
     let id = test.add(&Note { fails: 3, ..Note::new("a") }).await;
 
     for _ in 0..5 {
-        runner.run_due().await.unwrap();
-        test.clock.forward(Duration::from_secs(60));
+        test.work(runner()).await;
+        test.clock.forward(Duration::from_secs(300));
     }
 
     let dead: Result<Vec<_>> = db::read!(test.db, async |tx| { jobs::dead(tx, 10).await });
@@ -92,9 +113,9 @@ async fn a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it(test: Test
         Ok(())
     });
     again.unwrap();
-    runner.run_due().await.unwrap();
-    test.clock.forward(Duration::from_secs(60));
-    runner.run_due().await.unwrap();
+    test.work(runner()).await;
+    test.clock.forward(Duration::from_secs(300));
+    test.work(runner()).await;
 
     assert_eq!(test.state(id).await, State::Done);
     assert_eq!(jobs::audit(&test.db).await, Ok(vec![]));
@@ -104,19 +125,19 @@ async fn a_job_is_dead_after_its_last_attempt_and_a_person_repeats_it(test: Test
 
 async fn a_delayed_job_waits_for_its_time(test: TestDb) {
     let notes = Notes::new(&test.db);
-    let runner = runner(&test.db, &notes);
+    let runner = || test.runner(&notes);
     let hour = Duration::from_secs(3600);
     test.add_with(&Note::new("delayed"), Options { delay: hour, ..Options::default() }).await;
     let at = Some(test.db.world().now() + 2 * hour);
     test.add_with(&Note::new("at"), Options { at, ..Options::default() }).await;
 
-    runner.run_due().await.unwrap();
+    test.work(runner()).await;
     assert!(test.effects().await.is_empty());
     test.clock.forward(hour);
-    runner.run_due().await.unwrap();
+    test.work(runner()).await;
     assert_eq!(test.effects().await, ["delayed"]);
     test.clock.forward(hour);
-    runner.run_due().await.unwrap();
+    test.work(runner()).await;
 
     assert_eq!(test.effects().await, ["delayed", "at"]);
 }
@@ -127,14 +148,14 @@ async fn lower_priority_numbers_run_first(test: TestDb) {
         test.add_with(&Note::new(label), Options { priority, ..Options::default() }).await;
     }
 
-    runner(&test.db, &notes).concurrency("default", 1).run_due().await.unwrap();
+    test.work(test.runner(&notes).concurrency("default", 1)).await;
 
     assert_eq!(test.effects().await, ["first", "usual", "usual too", "last"]);
 }
 
 async fn a_paused_queue_stands_still_until_it_is_resumed(test: TestDb) {
     let notes = Notes::new(&test.db);
-    let runner = runner(&test.db, &notes);
+    let runner = || test.runner(&notes);
     test.add(&Note::new("a")).await;
 
     let paused: Result<Vec<String>> = db::write!(test.db, async |tx| {
@@ -142,38 +163,20 @@ async fn a_paused_queue_stands_still_until_it_is_resumed(test: TestDb) {
         jobs::paused(tx).await
     });
     assert_eq!(paused, Ok(vec!["default".to_owned()]));
-    assert_eq!(runner.run_due().await, Ok(0));
+    test.work(runner()).await;
+    assert_eq!(notes.asked(), 0);
     let resumed: Result<()> = db::write!(test.db, async |tx| { jobs::resume(tx, "default").await });
     resumed.unwrap();
+    test.work(runner()).await;
 
-    assert_eq!(runner.run_due().await, Ok(1));
-}
-
-async fn an_added_job_starts_at_once(test: TestDb) {
-    let notes = Notes::new(&test.db);
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
-    test.add(&Note::new("warm")).await;
-    test.until("the runner is up", async || notes.asked() == 1).await;
-
-    let started = std::time::Instant::now();
-    for count in 2..=11 {
-        test.add(&Note::new("a")).await;
-        test.until("it ran", async || notes.asked() == count).await;
-    }
-    let took = started.elapsed();
-    stop.cancel();
-    running.await.unwrap();
-
-    // Ten polls would take at least five seconds.
-    assert!(took < Duration::from_secs(3), "ten jobs took {took:?}");
+    assert_eq!(notes.asked(), 1);
 }
 
 async fn a_stopped_runner_finishes_what_is_under_way_and_begins_nothing(test: TestDb) {
     let gate = std::sync::Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
     let under_way = test.add(&Note::new("under way")).await;
     test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
 
@@ -192,7 +195,7 @@ async fn concurrency_is_kept_by_queue(test: TestDb) {
     let gate = std::sync::Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).concurrency("default", 3).run(stop.clone()));
+    let running = tokio::spawn(test.runner(&notes).concurrency("default", 3).run(stop.clone()));
     for _ in 0..7 {
         test.add(&Note::new("a")).await;
     }
@@ -211,57 +214,17 @@ async fn concurrency_is_kept_by_queue(test: TestDb) {
     assert_eq!(test.effects().await.len(), 7);
 }
 
-/// A job of a queue of its own.
-#[derive(Serialize, Deserialize)]
-struct Letter;
-
-impl Job for Letter {
-    const NAME: &'static str = "test.letter";
-    const QUEUE: &'static str = "post";
-}
-
-#[async_trait]
-impl Worker<Letter> for Notes {
-    async fn run(&self, _: Letter, _: &Run) -> Result<(), Failure> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-}
-
-async fn a_rate_is_kept_and_nobody_spins_meanwhile(test: TestDb) {
-    let notes = Notes::new(&test.db);
-    let stop = CancellationToken::new();
-    for _ in 0..3 {
-        test.add(&Letter).await;
-    }
-    let runner = runner(&test.db, &notes).worker::<Letter>(notes.clone()).rate("post", 1);
-    let running = tokio::spawn(runner.run(stop.clone()));
-    test.until("the first is sent", async || notes.asked() == 1).await;
-
-    // The other queue has room all the time, and nothing to do.
-    let looks = test.clock.looks();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(test.clock.looks() - looks < 200, "the runner spins");
-    assert_eq!(notes.asked(), 1);
-    for sent in 2..=3 {
-        test.clock.forward(Duration::from_secs(1));
-        test.until("the next is sent", async || notes.asked() == sent).await;
-    }
-    stop.cancel();
-    running.await.unwrap();
-}
-
 async fn finished_jobs_are_swept_after_a_while(test: TestDb) {
     let notes = Notes::new(&test.db);
     let week = Duration::from_secs(7 * 24 * 3600);
     let old = test.add(&Note::new("old")).await;
-    runner(&test.db, &notes).run_due().await.unwrap();
+    test.work(test.runner(&notes)).await;
     test.clock.forward(week + Duration::from_secs(1));
     let young = test.add(&Note::new("young")).await;
-    runner(&test.db, &notes).run_due().await.unwrap();
+    test.work(test.runner(&notes)).await;
 
     let stop = CancellationToken::new();
-    let running = tokio::spawn(runner(&test.db, &notes).run(stop.clone()));
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
     test.until("the old one is gone", async || {
         test.clock.forward(Duration::from_secs(1)); // the next sweep comes nearer
         let found: Result<Option<_>> = db::read!(test.db, async |tx| { jobs::find(tx, old).await });
@@ -283,7 +246,7 @@ async fn a_job_of_an_unknown_kind_is_left_alone(test: TestDb) {
     });
     newer.unwrap();
 
-    assert_eq!(runner(&test.db, &notes).run_due().await, Ok(0));
+    test.work(test.runner(&notes)).await;
 
     assert_eq!(test.state(id).await, State::Waiting);
 }
@@ -292,7 +255,7 @@ async fn a_clock_that_is_set_back_stops_no_runner(test: TestDb) {
     let notes = Notes::new(&test.db);
     let stop = CancellationToken::new();
     let elsewhere = test.other_process().await;
-    let running = tokio::spawn(runner(&elsewhere, &notes).run(stop.clone()));
+    let running = tokio::spawn(test.runner_on(&elsewhere, &notes).run(stop.clone()));
     test.add(&Note::new("before")).await;
     test.until("the runner is up", async || notes.asked() == 1).await;
 
@@ -301,6 +264,39 @@ async fn a_clock_that_is_set_back_stops_no_runner(test: TestDb) {
     test.add(&Note::new("after")).await;
 
     test.until("it runs", async || notes.asked() == 2).await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+async fn what_could_run_and_waits_is_measured(test: TestDb) {
+    static MEASURED: LazyLock<PrometheusHandle> =
+        LazyLock::new(|| PrometheusBuilder::new().install_recorder().unwrap());
+    LazyLock::force(&MEASURED);
+    // The stories beside this one measure, too.
+    let service: &'static str = Box::leak(format!("shop_{}", test.db.world().uuid_v7().simple()).into());
+    let gate = std::sync::Arc::new(Gate::default());
+    let notes = Notes::gated(&test.db, &gate);
+    let stop = CancellationToken::new();
+    let runner = test.runner_named(service).worker::<Note>(notes.clone()).concurrency("default", 1);
+    let running = tokio::spawn(runner.run(stop.clone()));
+    for label in ["runs", "waits", "waits too"] {
+        test.add(&Note::new(label)).await;
+    }
+    let hours = Options { delay: Duration::from_secs(24 * 3600), ..Options::default() };
+    test.add_with(&Note::new("later"), hours).await;
+    test.until("one runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
+
+    let line = format!("jobs_waiting{{service=\"{service}\",queue=\"default\"}} 2");
+    test.until("the others are counted", async || {
+        test.clock.forward(Duration::from_secs(1));
+        MEASURED.render().lines().any(|measured| measured == line)
+    })
+    .await;
+    test.until("all that can be is done", async || {
+        gate.open.notify_waiters();
+        test.pending().await == 1
+    })
+    .await;
     stop.cancel();
     running.await.unwrap();
 }

@@ -10,17 +10,22 @@ use std::{
 
 use async_trait::async_trait;
 use db::{Db, Target};
-use jobs::{Failure, Job, JobView, Options, Policy, Run, Runner, State, Worker};
+use jobs::{Bullmq, Dispatch, Failure, Job, JobView, Options, Policy, Run, Runner, State, Worker};
 use kernel::{BoxFuture, Error, JobId, Outside, Result, Task, Time, World};
 use serde::{Deserialize, Serialize};
+use testkit::{postgres, redis};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// A fresh database with the tables of jobs and one of effects.
 pub struct TestDb {
     pub db: Db,
     pub clock: Clock,
     target: Target,
+    dispatch: Dispatch,
+    redis: Option<redis::Server>,
     _folder: Option<tempfile::TempDir>,
+    _postgres: Option<Arc<postgres::Server>>,
 }
 
 const EFFECTS: db::Migration = db::Migration {
@@ -32,26 +37,109 @@ impl TestDb {
     pub async fn sqlite() -> TestDb {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::Sqlite { path: folder.path().join("jobs.db") };
-        TestDb::open(target, Some(folder)).await
+        TestDb { _folder: Some(folder), ..TestDb::open(target).await }
     }
 
     pub async fn postgres() -> TestDb {
-        let url = std::env::var("CARMEL_TEST_POSTGRES")
-            .expect("CARMEL_TEST_POSTGRES names no PostgreSQL: run `cargo xtask test`, which starts one");
+        let server = postgres::Server::shared();
+        let url = server.url();
         let schema = format!("jobs_{}", World::real().uuid_v7().simple());
-        TestDb::open(Target::Postgres { url, schema, connections: 6 }, None).await
+        let target = Target::Postgres { url, schema, connections: 6 };
+        TestDb { _postgres: Some(server), ..TestDb::open(target).await }
     }
 
-    async fn open(target: Target, folder: Option<tempfile::TempDir>) -> TestDb {
+    /// On a server that the story itself may kill.
+    pub async fn on(server: &postgres::Server) -> TestDb {
+        TestDb::open(Target::Postgres { url: server.url(), schema: "jobs".into(), connections: 6 }).await
+    }
+
+    async fn open(target: Target) -> TestDb {
         let clock = Clock::default();
         let db = Db::open(&target, &World::new(clock.clone())).await.unwrap();
         db.migrate(&[jobs::MIGRATIONS, &[EFFECTS]].concat()).await.unwrap();
-        TestDb { db, clock, target, _folder: folder }
+        let dispatch = Dispatch::Database;
+        TestDb { db, clock, target, dispatch, redis: None, _folder: None, _postgres: None }
+    }
+
+    /// The same, but jobs come to their workers through BullMQ, on a Redis of
+    /// their own.
+    pub fn through_bullmq(self) -> TestDb {
+        let redis = redis::Server::start();
+        let dispatch = Dispatch::Bullmq(Bullmq::at(&redis.url()).unwrap());
+        TestDb { redis: Some(redis), dispatch, ..self }
+    }
+
+    /// The same, looking up what waits in Redis after that long.
+    pub fn looking_up_after(self, span: Duration) -> TestDb {
+        let settings = Bullmq::at(&self.redis().url()).unwrap().look_up_after(span);
+        TestDb { dispatch: Dispatch::Bullmq(settings), ..self }
+    }
+
+    /// Where the database is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn redis_mut(&mut self) -> &mut redis::Server {
+        self.redis.as_mut().unwrap()
+    }
+
+    /// The Redis of the queues.
+    pub fn redis(&self) -> &redis::Server {
+        self.redis.as_ref().unwrap()
+    }
+
+    /// Somebody who does the notes.
+    pub fn runner(&self, notes: &Arc<Notes>) -> Runner {
+        self.runner_on(&self.db, notes)
+    }
+
+    /// The same, in another process.
+    pub fn runner_on(&self, db: &Db, notes: &Arc<Notes>) -> Runner {
+        self.runner_of(db, notes.clone())
+    }
+
+    /// The same, with somebody else who does the notes.
+    pub fn runner_of(&self, db: &Db, worker: Arc<impl Worker<Note>>) -> Runner {
+        Runner::new("test", db.clone()).worker::<Note>(worker).through(self.dispatch.clone())
+    }
+
+    /// One of that service that does nothing yet.
+    pub fn runner_named(&self, service: &'static str) -> Runner {
+        Runner::new(service, self.db.clone()).through(self.dispatch.clone())
     }
 
     /// The same database, as another process sees it: signals do not cross.
     pub async fn other_process(&self) -> Db {
         Db::open(&self.target, &World::new(self.clock.clone())).await.unwrap()
+    }
+
+    /// Lets that runner do what is due now, and what that makes due.
+    pub async fn work(&self, runner: Runner) {
+        if let Dispatch::Database = self.dispatch {
+            runner.run_due().await.unwrap();
+            return;
+        }
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(runner.run(stop.clone()));
+        self.until("nothing is due", async || self.due().await == 0).await;
+        // What is under way is finished first.
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    async fn due(&self) -> i64 {
+        let due: Result<(i64,)> = db::read!(self.db, async |tx| {
+            db::query(
+                "SELECT COUNT(*) FROM jobs WHERE name IN ('test.note', 'test.letter')
+                   AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = jobs.queue AND paused = TRUE)
+                   AND ((state = 'waiting' AND run_at <= $1) OR (state = 'running' AND leased_until_at <= $1))",
+            )
+            .bind(tx.world().now())
+            .fetch_one(tx)
+            .await
+        });
+        due.unwrap().0
     }
 
     pub async fn add<J: Job>(&self, job: &J) -> JobId {
@@ -86,9 +174,9 @@ impl TestDb {
         labels.unwrap().into_iter().map(|(label,)| label).collect()
     }
 
-    /// Waits, briefly and in real time, until something is so.
+    /// Waits, in real time, until something is so.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if is_so().await {
                 return;
             }
@@ -126,7 +214,8 @@ impl Note {
 impl Job for Note {
     const NAME: &'static str = "test.note";
     fn policy() -> Policy {
-        Policy { attempts: 3, ..Policy::default() }
+        // Longer than any of these stories takes: only a moved clock ends the wait.
+        Policy { attempts: 3, first_wait: Duration::from_secs(120), ..Policy::default() }
     }
     fn unique(&self) -> Option<String> {
         self.key.clone()

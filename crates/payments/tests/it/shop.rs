@@ -74,7 +74,7 @@ impl Shop {
             Way::Here => Arc::new(payments.clone()),
             Way::OverHttp => {
                 let address = serve(payments_routes(Arc::new(payments.clone()))).await;
-                Arc::new(PaymentsClient(rpc::Channel::new(World::real(), vec![address])))
+                Arc::new(PaymentsClient(rpc::Channel::new(&World::real(), "payments", &[address]).unwrap()))
             }
         };
         Shop { db, clock, payments, sandbox, moody, asked }

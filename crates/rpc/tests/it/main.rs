@@ -3,5 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod calls;
+mod crowds;
 mod faults;
+mod hedges;
+mod pool;
+mod retries;
+mod servers;
+mod shedding;
 mod shelf;
+mod sick;
+mod strangers;

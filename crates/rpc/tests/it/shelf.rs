@@ -10,7 +10,7 @@ use std::{
 };
 
 use kernel::{Error, FieldError, Kind, OrderId, Sku, World};
-use rpc::{Channel, Options};
+use rpc::{Channel, Options, Pool, PoolOptions};
 use serde::{Deserialize, Serialize};
 
 rpc::service! {
@@ -23,9 +23,14 @@ rpc::service! {
         /// How often each kind of error is met.
         async fn fail(Kind) -> ();
         /// Answers after a while.
+        #[read]
         async fn wait(u64) -> Option<u64>;
         /// The milliseconds that are left for an answer, here.
+        #[read]
         async fn left(()) -> Option<u64>;
+        /// Gives it another coat of paint; answers how many it has.
+        #[once]
+        async fn paint(()) -> u32;
     }
 }
 
@@ -50,7 +55,11 @@ pub struct Wooden {
 
 impl Wooden {
     pub fn new() -> Arc<Wooden> {
-        Arc::new(Wooden { world: World::real(), finished: AtomicU32::new(0), taken: Mutex::new(0) })
+        Wooden::in_world(World::real())
+    }
+
+    pub fn in_world(world: World) -> Arc<Wooden> {
+        Arc::new(Wooden { world, finished: AtomicU32::new(0), taken: Mutex::new(0) })
     }
 }
 
@@ -85,6 +94,10 @@ impl Shelf for Wooden {
     async fn left(&self, (): ()) -> kernel::Result<Option<u64>> {
         Ok(rpc::deadline().map(|until| until.since(self.world.now()).as_millis() as u64))
     }
+
+    async fn paint(&self, (): ()) -> kernel::Result<u32> {
+        Ok(self.finished.fetch_add(1, Ordering::SeqCst) + 1)
+    }
 }
 
 /// Serves routes on a free port until the runtime of the test ends.
@@ -95,14 +108,31 @@ pub async fn serve(routes: axum::Router) -> String {
     address
 }
 
+/// The shelf at these addresses.
+pub fn at(addresses: &[String], options: Options) -> ShelfClient {
+    in_world(&World::real(), addresses, options)
+}
+
+/// The same, by another clock.
+pub fn in_world(world: &World, addresses: &[String], options: Options) -> ShelfClient {
+    let pool = Pool::new(world, "shelf", addresses, patient()).unwrap();
+    ShelfClient(Channel::with(world, pool, options))
+}
+
+/// Ejects for a minute, then two, then four: longer than a busy machine may
+/// stand still in the middle of a story.
+pub fn patient() -> PoolOptions {
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    PoolOptions { ejected_first: minute, ejected_longest: hour, ..PoolOptions::default() }
+}
+
 /// The same service in three ways.
 pub async fn each_way(service: &Arc<Wooden>) -> Vec<(&'static str, Arc<dyn Shelf>)> {
-    let address = serve(shelf_routes(service.clone())).await;
-    let http1 = Channel::new(World::real(), vec![address.clone()]);
-    let http2 = Channel::with(World::real(), vec![address], Options { http2: true, ..Options::default() });
+    let address = [serve(shelf_routes(service.clone())).await];
+    let http1 = Options { http2: false, ..Options::default() };
     vec![
         ("here", service.clone()),
-        ("over HTTP/1.1", Arc::new(ShelfClient(http1))),
-        ("over HTTP/2", Arc::new(ShelfClient(http2))),
+        ("over HTTP/1.1", Arc::new(at(&address, http1))),
+        ("over HTTP/2", Arc::new(at(&address, Options::default()))),
     ]
 }

@@ -1,6 +1,7 @@
 //! Making and changing accounts.
 
 use bus::outbox;
+use cache::Remembered;
 use contracts::users::UserChange;
 use db::Tx;
 use kernel::{Email, Error, Result, UserId};
@@ -64,7 +65,7 @@ impl Users {
         self.prove_password(change, &before).await?;
         let hash = self.hashed(change.password.as_ref()).await?;
 
-        let _changed = self.changes(*id);
+        let changing = self.changing(*id);
         let outcome: Result<Answer<Account>, ChangeError> = web::once!(self.db, key, async |tx| {
             let now = store::take(tx, *id).await?.ok_or(ChangeError::NoSuchUser(*id))?;
             if_match.check(now.account.version - 1)?;
@@ -79,6 +80,7 @@ impl Users {
             save(tx, &account, hash.as_deref().or(now.password_hash.as_deref())).await?;
             Ok(account)
         });
+        changing.done().await;
         match (outcome, &change.email) {
             // Two took one address at once: the database let one of them have
             // it, and its refusal does not say which column it was about.
@@ -100,13 +102,15 @@ impl Users {
     ) -> Result<(), ChangeError> {
         may_change(caller, &self.secrets(id).await?.account)?;
         let hash = self.hasher.hash(password.as_bytes()).await?;
-        let _changed = self.changes(id);
-        db::write!(self.db, async |tx| {
+        let changing = self.changing(id);
+        let saved = db::write!(self.db, async |tx| {
             let now = store::take(tx, id).await?.ok_or(ChangeError::NoSuchUser(id))?;
             may_change(caller, &now.account)?;
             store::end_sessions(tx, id, None).await?;
             save(tx, &now.account, Some(&hash)).await
-        })
+        });
+        changing.done().await;
+        saved
     }
 
     /// An account that the caller may see.
@@ -119,7 +123,7 @@ impl Users {
     pub async fn list(&self, email: Option<&Email>, page: &Page) -> Result<List<Account>> {
         let before = page.after.as_ref().map(|cursor| cursor.key(0)).transpose()?;
         let rows: Result<Vec<Account>> =
-            db::read!(self.db, async |tx| { store::list(tx, email, before, page.limit + 1).await });
+            db::read_near!(self.db, async |tx| { store::list(tx, email, before, page.limit + 1).await });
         Ok(List::page(rows?, page, |account| web::Cursor::of(&[account.id])))
     }
 
@@ -152,7 +156,7 @@ impl Users {
             Ok((account, false))
         });
         if let Ok((account, _)) = &saved {
-            self.remembered.changed(&account.id);
+            self.remembered.changed(&account.id).await;
         }
         saved
     }
@@ -226,16 +230,28 @@ impl Users {
         Ok(found?.is_none_or(|secrets| secrets.account.id == id))
     }
 
-    /// Forgets the account when it is dropped: before the answer leaves, and
-    /// also when nobody waits for that any more.
-    fn changes(&self, id: UserId) -> impl Drop + use<> {
-        struct Changed(Users, UserId);
-        impl Drop for Changed {
-            fn drop(&mut self) {
-                self.0.remembered.changed(&self.1);
-            }
+    fn changing(&self, id: UserId) -> Changing {
+        Changing(Some((self.remembered.clone(), id)))
+    }
+}
+
+/// A change under way. The account is forgotten in all processes when it is
+/// done, before the answer leaves, and also when nobody waits for that any more.
+struct Changing(Option<(Remembered<UserId, Account>, UserId)>);
+
+impl Changing {
+    async fn done(mut self) {
+        if let Some((remembered, id)) = self.0.take() {
+            remembered.changed(&id).await;
         }
-        Changed(self.clone(), id)
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        if let Some((remembered, id)) = self.0.take() {
+            remembered.forget(&id);
+        }
     }
 }
 

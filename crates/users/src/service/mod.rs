@@ -4,7 +4,7 @@ mod accounts;
 mod keys;
 mod sessions;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cache::Remembered;
 use contracts::users as contract;
@@ -25,7 +25,6 @@ pub struct Users {
     pub(crate) settings: Arc<Settings>,
     pub(crate) hasher: Hasher,
     pub(crate) remembered: Remembered<UserId, Account>,
-    reads: Gather<UserId, Option<Account>>,
     signer: Arc<Mutex<Option<Signer>>>,
 }
 
@@ -37,11 +36,10 @@ const GATHERED: usize = 64;
 impl Users {
     /// The service on its tables, which must be migrated.
     pub fn new(needs: Needs) -> Users {
-        let Needs { db, settings } = needs;
+        let Needs { db, shared, settings } = needs;
         Users {
             hasher: Hasher::new(db.world(), settings.cost, settings.hashing, settings.hashing_queue),
-            remembered: Remembered::new(db.world(), REMEMBERED, settings.remember),
-            reads: reads(&db),
+            remembered: remembered(&db, settings.remember).shared("users", shared.as_ref()),
             signer: Arc::default(),
             settings: Arc::new(settings),
             db,
@@ -53,10 +51,11 @@ impl Users {
         self.signer().await.map(drop)
     }
 
-    /// An account, as it is or was remembered; in this process never older
-    /// than a change that was answered.
+    /// An account, as it is or was remembered; never older than a change that
+    /// was answered here, nor, where processes share what they remember, than
+    /// one that was answered elsewhere 50 ms ago.
     pub async fn find(&self, id: UserId) -> Result<Option<Account>> {
-        self.remembered.get(&id, self.reads.call(id)).await
+        self.remembered.get(&id).await
     }
 }
 
@@ -73,6 +72,15 @@ impl contract::Users for Users {
         })?;
         Ok(contract::User { id, name: name.as_str().to_owned(), email })
     }
+}
+
+/// Accounts by id, remembered for a while.
+fn remembered(db: &Db, keep: Duration) -> Remembered<UserId, Account> {
+    let reads = reads(db);
+    Remembered::new(db.world(), REMEMBERED, keep, move |id| {
+        let reads = reads.clone();
+        async move { reads.call(id).await }
+    })
 }
 
 /// Accounts by id: of many who ask at once, one statement.

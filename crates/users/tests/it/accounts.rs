@@ -1,6 +1,6 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
-use testkit::{TestDb, both_databases};
+use testkit::{TestDb, both_databases, clock::Clock, redis::Server};
 
 use crate::shop::{PASSWORD, Shop};
 
@@ -19,6 +19,7 @@ both_databases!(
     staff_set_a_password_where_there_is_none,
     staff_list_accounts_page_by_page,
     a_change_shows_at_once_though_reads_are_remembered,
+    processes_that_share_a_redis_see_a_change_at_once,
     sample_customers_are_made_in_few_transactions,
     the_audit_sees_what_is_broken,
 );
@@ -312,6 +313,31 @@ async fn a_change_shows_at_once_though_reads_are_remembered(db: TestDb) {
     let token = shop.token("ann@example.com").await;
     let late = elsewhere.ask_as(&token, "GET", &path, Value::Null).await.expect(200);
     assert_eq!(late.text("name"), "Anne");
+    shop.audit().await;
+}
+
+async fn processes_that_share_a_redis_see_a_change_at_once(db: TestDb) {
+    let (redis, clock) = (Server::start(), Clock::new());
+    let shop = Shop::sharing(&db, &clock, &redis.url()).await;
+    let elsewhere = Shop::sharing(&db, &clock, &redis.url()).await;
+    let ann = shop.customer("ann@example.com").await;
+    let (path, token) = (format!("/users/{ann}"), shop.token("ann@example.com").await);
+    let name =
+        async |shop: &Shop| shop.ask_as(&token, "GET", &path, Value::Null).await.expect(200).text("name");
+    let shared_key = format!("*:users:{ann}");
+
+    for n in 0..10 {
+        let mut tries = 0..10_000;
+        while redis.ask(&["keys", &shared_key]).trim().is_empty() {
+            tries.next().expect("it is remembered in Redis");
+            name(&elsewhere).await;
+        }
+        let wanted = format!("Ann {n}");
+        shop.ask_as(&token, "PATCH", &path, json!({"name": wanted})).await.expect(200);
+        assert_eq!(name(&shop).await, wanted);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(name(&elsewhere).await, wanted);
+    }
     shop.audit().await;
 }
 

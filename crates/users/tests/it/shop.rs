@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use bus::Bus;
+use cache::{Address, Shared};
 use contracts::users::{Keys as AskKeys, Users as _};
 use db::Db;
 use http_body_util::BodyExt;
@@ -72,17 +73,25 @@ impl Shop {
     pub async fn start(test: &TestDb) -> Shop {
         let clock = Clock::new();
         let db = test.open_in(&clock.world(), "users", &users::migrations()).await;
-        Shop::on(db, clock).await
+        Shop::on(db, clock, None).await
+    }
+
+    /// One that remembers through a Redis.
+    pub async fn sharing(test: &TestDb, clock: &Clock, redis: &str) -> Shop {
+        let world = clock.world();
+        let db = test.open_in(&world, "users", &users::migrations()).await;
+        let shared = Shared::new(&world, &redis.parse::<Address>().unwrap());
+        Shop::on(db, clock.clone(), Some(shared)).await
     }
 
     /// One more process on the same tables.
     pub async fn another(&self, test: &TestDb) -> Shop {
         let db = test.open_in(&self.clock.world(), "users", &users::migrations()).await;
-        Shop::on(db, self.clock.clone()).await
+        Shop::on(db, self.clock.clone(), None).await
     }
 
-    async fn on(db: Db, clock: Clock) -> Shop {
-        let users = Users::new(Needs { db: db.clone(), settings: Settings::default() });
+    async fn on(db: Db, clock: Clock, shared: Option<Shared>) -> Shop {
+        let users = Users::new(Needs { db: db.clone(), shared, settings: Settings::default() });
         users.start().await.unwrap();
         let world: World = clock.world();
         let verifier = Verifier::new(world.clone(), Arc::new(FromContract(users.clone())));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use kernel::{Error, Kind, Result, SessionId, Time, World};
 use moka::future::Cache;
@@ -101,13 +101,16 @@ impl Verifier {
         }))
     }
 
-    /// Who is calling: nothing without a token, 401 `invalid_token` with one
+    /// Who is calling, by his `Authorization`: nothing without a token, 401 `invalid_token` with one
     /// that does not hold.
-    pub async fn caller(&self, headers: &HeaderMap) -> std::result::Result<Option<Caller>, Failure> {
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
+    pub async fn caller(
+        &self,
+        authorization: Option<&HeaderValue>,
+    ) -> std::result::Result<Option<Caller>, Failure> {
+        let Some(authorization) = authorization else {
             return Ok(None);
         };
-        match self.verify(bearer(value)?).await {
+        match self.verify(bearer(authorization)?).await {
             Ok(caller) => Ok(Some(caller)),
             Err(error) if error.kind == Kind::Unauthenticated => Err(refuse(error)),
             Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
 //! A handler that panics.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe};
 
 use axum::{
     extract::Request,
@@ -9,7 +9,7 @@ use axum::{
 use futures::FutureExt;
 use kernel::Error;
 
-use super::around::{Around, layer};
+use super::around::{Answer, Around, layer};
 use crate::Failure;
 
 /// Answers 500 in the place of a handler that panicked, and says so in the log.
@@ -26,11 +26,11 @@ layer!(Panics);
 impl Around for Panics {
     type Kept = ();
 
-    fn before(&self, request: Request) -> Result<(Request, ()), Failure> {
-        Ok((request, ()))
+    fn before(&self, _: &mut Request) -> Result<(), Failure> {
+        Ok(())
     }
 
-    async fn around((): (), answer: impl Future<Output = Response> + Send) -> Response {
+    async fn around((): (), answer: Answer<'_>) -> Response {
         // What the handler was holding is dropped with it: nothing half done can be seen.
         let answered = AssertUnwindSafe(answer).catch_unwind().await;
         answered.unwrap_or_else(|panic| Failure::from(Error::internal(text_of(&*panic))).into_response())

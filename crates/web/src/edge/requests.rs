@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -16,7 +15,7 @@ use http::{HeaderName, HeaderValue, Method};
 use kernel::{Time, World};
 use metrics::{Counter, Histogram};
 
-use super::around::{Around, layer};
+use super::around::{Answer, Around, layer};
 use crate::{
     Failure,
     telemetry::{Current, Trace},
@@ -47,16 +46,21 @@ pub struct Kept {
 layer!(Requests);
 
 impl Around for Requests {
-    type Kept = Kept;
+    /// Boxed, because it is large: layers hand it on.
+    type Kept = Box<Kept>;
 
-    fn before(&self, request: Request) -> Result<(Request, Kept), Failure> {
+    fn before(&self, request: &mut Request) -> Result<Box<Kept>, Failure> {
         let chance: [u8; 40] = self.world.random();
         let (for_trace, for_id) = chance.split_first_chunk::<24>().unwrap_or((&[1; 24], &[]));
         let headers = request.headers();
         let before = headers.get("traceparent").and_then(|text| Trace::parse(text.to_str().ok()?));
         let trace = Trace::made_of(for_trace, before);
-        let request_id =
-            headers.get(REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(|| new_id(for_id));
+        let given = headers.get(REQUEST_ID).filter(|id| is_sane(id)).cloned();
+        let request_id = given.clone().unwrap_or_else(|| new_id(for_id));
+        if given.is_none() {
+            // Whoever passes the request on to another process passes its id on.
+            request.headers_mut().insert(REQUEST_ID, request_id.clone());
+        }
         let extensions = request.extensions();
         let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |OriginalUri(uri)| uri).clone();
         let line = Line {
@@ -70,11 +74,12 @@ impl Around for Requests {
             request_id: request_id.clone(),
             status: LEFT,
         };
-        Ok((request, Kept { line, current: Current { trace, request: Some((request_id, uri)) } }))
+        let current = Current { trace, request: Some((request_id, uri)) };
+        Ok(Box::new(Kept { line, current }))
     }
 
-    async fn around(kept: Kept, answer: impl Future<Output = Response> + Send) -> Response {
-        let Kept { mut line, current } = kept;
+    async fn around(kept: Box<Kept>, answer: Answer<'_>) -> Response {
+        let Kept { mut line, current } = *kept;
         let mut response = current.scope(answer).await;
         line.status = response.status().as_u16();
         response.headers_mut().insert(REQUEST_ID, line.request_id.clone());
@@ -104,6 +109,10 @@ impl Drop for Line {
         let took = self.world.now().since(self.began_at);
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         self.numbers.count(route, &self.method, self.status, took);
+        // Whoever looks after a process asks every second.
+        if matches!(route, "/livez" | "/readyz" | "/metrics") && self.status < 400 {
+            return;
+        }
         tracing::info!(
             method = self.method.as_str(),
             route,

@@ -60,9 +60,15 @@ async fn a_request_leaves_one_line_without_secrets() {
     let _guard = tracing::subscriber::set_default(log.finish());
 
     let headers = [("authorization", "Bearer s3cret"), ("x-request-id", "req-7"), ("traceparent", TRACE)];
-    ask(&app(), "GET /trace/ann@example.com?token=s3cret", &headers, "").await;
-
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let mut text = String::new();
+    // Another test that logs there for the first time at this moment hides the place from this log for once.
+    for _ in 0..10 {
+        ask(&app(), "GET /trace/ann@example.com?token=s3cret", &headers, "").await;
+        text = String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap();
+        if !text.is_empty() {
+            break;
+        }
+    }
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
         (&line["method"], &line["route"], &line["status"]),

@@ -35,6 +35,16 @@ fn each_source_overrides_the_one_before() {
 fn every_key_can_be_set_by_its_variable() {
     let values = |name: &str| match name {
         "server.cors_origins" => "https://a.example, https://b.example",
+        "server.trusted_proxies" => "10.0.0.0/8",
+        "database.pooler" => "plain",
+        "database.replica_urls" => "postgres://u@a/d,postgres://u@b/d",
+        "services.token" | "services.token_before" => "a-token-of-sixteen-or-more",
+        name if name.starts_with("services.") && !name.contains("call") => "http://a:1,http://b:2",
+        "redis.queue_url" | "redis.cache_url" => "redis://there:6379",
+        "kafka.brokers" => "a:9092,b:9092",
+        "events.bus" => "redis",
+        "events.partitions" => "4",
+        "jobs.queue" => "database",
         "log.format" => "json",
         "log.level" => "warn,orders=debug",
         "shop.currency" => "JPY",
@@ -46,6 +56,8 @@ fn every_key_can_be_set_by_its_variable() {
         "server.request_timeout_ms"
         | "server.body_limit_bytes"
         | "payments.timeout_ms"
+        | "database.replica_lag_ms"
+        | "services.call_timeout_ms"
         | "passwords.memory_kib" => "2048",
         name if name.starts_with("database.") && name.ends_with("url") => "postgres://u@h/d",
         _ => "8",
@@ -130,5 +142,5 @@ fn variables_that_are_not_about_carmel_are_left_alone() {
     let loaded = start.load().unwrap();
 
     assert_eq!(loaded.config.server.port, 3000);
-    assert_eq!(loaded.notes, ["REDIS_URL is set, and this version does not use it"]);
+    assert_eq!(loaded.config.redis.queue_url.expose(), "redis://localhost");
 }

@@ -1,0 +1,51 @@
+//! Who has a file open. SQLite's own locks last as long as a transaction; these
+//! last as long as the file is open.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+};
+
+use kernel::Error;
+
+use crate::error::Failure;
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Claim {
+    /// Beside others.
+    Shared,
+    /// By nobody else until it is closed.
+    Alone,
+}
+
+impl Claim {
+    /// Takes a lock on a file beside it (`users.db-open`), or refuses at once.
+    /// On the file itself it would end SQLite's locks when it is closed.
+    pub fn take(self, path: &Path) -> Result<File, Failure> {
+        let mut name = path.as_os_str().to_owned();
+        name.push("-open");
+        let file = File::options().create(true).append(true).open(name).map_err(failed)?;
+        let taken = match self {
+            Claim::Shared => file.try_lock_shared(),
+            Claim::Alone => file.try_lock(),
+        };
+        match taken {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Failure::last(self.refused(path))),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    fn refused(self, path: &Path) -> Error {
+        let why = match self {
+            Claim::Shared => "is being moved by another process",
+            Claim::Alone => "is open in another process",
+        };
+        Error::conflict("database_in_use", format!("{} {why}", path.display()))
+    }
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    Failure::last(Error::unavailable("storage_failed", "the storage does not work").because(error))
+}
