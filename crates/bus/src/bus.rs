@@ -127,6 +127,7 @@ impl Bus {
             }
         };
         tokio::select! {
+            biased;
             _ = async { tokio::join!(relay.until(&stop), settled) } => {}
             () = sweep::forever(service, &db, self.0.options.keep) => {}
         }
@@ -212,6 +213,7 @@ async fn tell_again_until(consumer: &dyn Consumer, stop: &CancellationToken) {
             );
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = world.sleep(world.jitter(AGAIN)) => {}
         }

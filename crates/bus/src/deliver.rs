@@ -78,6 +78,7 @@ pub(crate) async fn deliver_all(
             "events were not heard, to be told again"
         );
         tokio::select! {
+            biased;
             () = stop.cancelled() => return false,
             () = world.sleep(waits::after(world, before, &error)) => before += 1,
         }

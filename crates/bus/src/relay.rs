@@ -73,12 +73,14 @@ impl Relay<'_> {
                 Err(error) => {
                     tracing::warn!(service = self.service, error = error.chain(), "events were not relayed");
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => {}
                         () = world.sleep(world.jitter(POLL)) => {}
                     }
                 }
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = &mut signalled => {}
                 () = world.sleep(world.jitter(POLL)) => {}

@@ -7,7 +7,7 @@ use axum::body::Body;
 use futures::future::join_all;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use kernel::World;
+use kernel::{Error, World};
 use rpc::{AddressState, Pool};
 use tokio_util::sync::CancellationToken;
 use web::edge::Maintenance;
@@ -43,22 +43,23 @@ impl Care {
         };
         let sign = async {
             loop {
-                self.look_at_the_sign().await;
+                self.look_at_the_sign(&world).await;
                 world.sleep(GLANCE).await;
             }
         };
         stop.run_until_cancelled(async { tokio::join!(addresses, sign) }).await;
     }
 
-    async fn look_at_the_sign(&self) {
-        match tokio::fs::try_exists(&self.maintenance_file).await {
+    async fn look_at_the_sign(&self, world: &World) {
+        let file = self.maintenance_file.clone();
+        match world.blocking(move || file.try_exists().map_err(Error::internal)).await.flatten() {
             Ok(closed) => {
                 if self.maintenance.set(closed) {
                     tracing::info!(closed, "maintenance");
                 }
             }
             // What it was it stays: a disk that fails must not open or close a shop.
-            Err(error) => tracing::warn!(%error, "the maintenance file cannot be looked for"),
+            Err(error) => tracing::warn!(error = error.chain(), "the maintenance file cannot be looked for"),
         }
     }
 }

@@ -145,6 +145,7 @@ impl<'a> Rounds<'a> {
                     );
                     chores_at = world.now() + world.jitter(POLL);
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => {}
                         () = world.sleep(chores_at.since(world.now()).min(POLL)) => {}
                     }

@@ -134,6 +134,7 @@ impl Runner {
         let queues: Vec<&'static str> = rounds.queues.iter().map(|queue| queue.name).collect();
         // Leases are renewed while running work is finished, too.
         tokio::select! {
+            biased;
             () = rounds.until(&stop) => {}
             () = rounds.crew.leases.renew(self.service, &self.db) => {}
             () = sweep::forever(self.service, &self.db, &queues, self.keep) => {}
@@ -158,6 +159,7 @@ impl Runner {
             }
         };
         tokio::select! {
+            biased;
             made = all => made,
             () = rounds.crew.leases.renew(self.service, &self.db) => Ok(0), // never ends
         }

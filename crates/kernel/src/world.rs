@@ -34,6 +34,11 @@ pub trait Outside: Send + Sync + 'static {
     /// The program has come to a point that has a name. A test may stop, fail
     /// or kill it there; outside of tests nothing happens.
     fn reached(&self, _point: &str) {}
+    /// Whether this fault is to be made, to see that it would be found. Never
+    /// outside of tests.
+    fn planted(&self, _fault: &str) -> bool {
+        false
+    }
 }
 
 /// A started task: ended by [`Task::end`], awaited by [`Task::join`], and left
@@ -136,6 +141,13 @@ impl World {
     /// where a test may want the process to die.
     pub fn reached(&self, point: &str) {
         self.outside.reached(point);
+    }
+
+    /// Whether a fault that has a name is to be made here, such as
+    /// `inbox_forgets`: a test plants it to see that it would be found. A
+    /// release build has none of them.
+    pub fn planted(&self, fault: &str) -> bool {
+        cfg!(debug_assertions) && self.outside.planted(fault)
     }
 
     /// Starts a task beside this one.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -14,7 +14,7 @@ use hyper_util::{
 };
 use kernel::{BoxFuture, Error, Kind, Result, Time, World};
 
-use crate::{Call, Options, token, wire};
+use crate::{Call, Cut, Options, token, wire};
 
 /// The connections to all addresses of a service.
 pub struct Connections {
@@ -62,21 +62,15 @@ impl Connections {
         answer.unwrap_or_else(|| Ended::Lost(wire::too_late(call.service, call.name)))
     }
 
-    async fn answer(&self, call: Call, request: Request<Full<Bytes>>) -> Ended {
+    async fn answer(&self, call: Call, request: Request<Bytes>) -> Ended {
         let unreachable = |why: String| {
             Error::unavailable("service_unreachable", format!("{} cannot be reached", call.service))
                 .because(why)
         };
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len();
-        let response = match self.clients[turn].request(request).await {
-            Ok(response) => response,
-            Err(error) if error.is_connect() => return Ended::NotReached(unreachable(causes(&error))),
-            Err(error) => return Ended::Lost(unreachable(causes(&error))),
-        };
-        let status = response.status();
-        let body = match Limited::new(response.into_body(), wire::LARGEST_BYTES).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return Ended::Lost(unreachable(error.to_string())),
+        let (status, body) = match self.ask(request).await {
+            Ok(response) => (response.status(), response.into_body()),
+            Err(Cut::NotReached(why)) => return Ended::NotReached(unreachable(why)),
+            Err(Cut::Lost(why)) => return Ended::Lost(unreachable(why)),
         };
         if status == StatusCode::OK {
             return Ended::Answered(Ok(body));
@@ -99,16 +93,28 @@ impl Connections {
         }
     }
 
-    fn request(
-        &self,
-        call: Call,
-        body: Bytes,
-        address: &str,
-        left: Duration,
-    ) -> Result<Request<Full<Bytes>>> {
+    async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Cut> {
+        if let Some(network) = &self.options.network {
+            return network.ask(request).await;
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len();
+        let response =
+            self.clients[turn].request(request.map(Full::new)).await.map_err(|error| {
+                match error.is_connect() {
+                    true => Cut::NotReached(causes(&error)),
+                    false => Cut::Lost(causes(&error)),
+                }
+            })?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, wire::LARGEST_BYTES).collect().await;
+        let body = body.map_err(|error| Cut::Lost(error.to_string()))?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+
+    fn request(&self, call: Call, body: Bytes, address: &str, left: Duration) -> Result<Request<Bytes>> {
         let uri = format!("{address}/rpc/{}/{}", call.service, call.name);
         let uri: Uri = uri.parse().map_err(|error: http::uri::InvalidUri| Error::internal(error))?;
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         let headers = request.headers_mut();

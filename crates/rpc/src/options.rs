@@ -1,8 +1,8 @@
 //! How a channel calls.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crate::ServiceToken;
+use crate::{Network, ServiceToken};
 
 /// How a [`Channel`](crate::Channel) calls.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Options {
     pub token: Option<ServiceToken>,
     /// The W3C `traceparent` of what is being worked on, to be sent along.
     pub traceparent: fn() -> Option<String>,
+    /// What carries the calls in place of connections, in a simulation.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             retries_per_second: 5,
             token: None,
             traceparent: || None,
+            network: None,
         }
     }
 }

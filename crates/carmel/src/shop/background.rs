@@ -79,6 +79,7 @@ impl Shop {
             for (service, db) in &self.databases {
                 done += self.bus.relay_once(service, db).await?;
             }
+            done += self.bus.tell_again().await?;
             for runner in &runners {
                 done += runner.run_due().await?;
             }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use contracts::{catalog as c, inventory as i, orders as o, payments as p, users as u};
 use kernel::{Error, Result, World};
-use rpc::{Channel, Options, Pool, PoolOptions, ServiceToken};
+use rpc::{Channel, Network, Options, Pool, PoolOptions, ServiceToken};
 
 use crate::{
     config::Config,
@@ -18,24 +18,31 @@ pub struct Elsewhere<'a> {
     world: &'a World,
     token: Option<ServiceToken>,
     pools: Vec<(Part, Pool)>,
+    network: Option<Arc<dyn Network>>,
 }
 
 impl<'a> Elsewhere<'a> {
     /// The way from a process that runs these parts to all others. Errors: a
-    /// missing `services.token` (invalid `no_service_token`).
-    pub fn new(config: &'a Config, world: &'a World, here: &Parts) -> Result<Elsewhere<'a>> {
+    /// missing `services.token` (invalid `no_service_token`). With a network of
+    /// a simulation in place of connections, even what runs here is asked over it.
+    pub fn new(
+        config: &'a Config,
+        world: &'a World,
+        here: &Parts,
+        network: Option<Arc<dyn Network>>,
+    ) -> Result<Elsewhere<'a>> {
         let token = service_token(config, here)?;
-        let away = Part::services().filter(|part| !here.has(*part));
+        let away = Part::services().filter(|part| network.is_some() || !here.has(*part));
         let pools = away
             .map(|part| {
                 let addresses = config.services.of(part);
                 Ok((part, Pool::new(world, part.as_str(), addresses, PoolOptions::default())?))
             })
             .collect::<Result<_>>()?;
-        Ok(Elsewhere { config, world, token, pools })
+        Ok(Elsewhere { config, world, token, pools, network })
     }
 
-    /// The addresses of every service that runs elsewhere.
+    /// The addresses of every service that is asked elsewhere.
     pub fn pools(&self) -> &[(Part, Pool)] {
         &self.pools
     }
@@ -47,36 +54,36 @@ impl<'a> Elsewhere<'a> {
 
     pub fn users(&self, here: Option<&users::Users>) -> Result<Arc<dyn u::Users>> {
         Ok(match here {
-            Some(here) => Arc::new(here.clone()),
-            None => Arc::new(u::UsersClient(self.channel(Part::Users)?)),
+            Some(here) if self.network.is_none() => Arc::new(here.clone()),
+            _ => Arc::new(u::UsersClient(self.channel(Part::Users)?)),
         })
     }
 
     pub fn catalog(&self, here: Option<&catalog::Catalog>) -> Result<Arc<dyn c::Catalog>> {
         Ok(match here {
-            Some(here) => Arc::new(here.clone()),
-            None => Arc::new(c::CatalogClient(self.channel(Part::Catalog)?)),
+            Some(here) if self.network.is_none() => Arc::new(here.clone()),
+            _ => Arc::new(c::CatalogClient(self.channel(Part::Catalog)?)),
         })
     }
 
     pub fn inventory(&self, here: Option<&inventory::Inventory>) -> Result<Arc<dyn i::Inventory>> {
         Ok(match here {
-            Some(here) => Arc::new(here.clone()),
-            None => Arc::new(i::InventoryClient(self.channel(Part::Inventory)?)),
+            Some(here) if self.network.is_none() => Arc::new(here.clone()),
+            _ => Arc::new(i::InventoryClient(self.channel(Part::Inventory)?)),
         })
     }
 
     pub fn orders(&self, here: Option<&orders::Orders>) -> Result<Arc<dyn o::Orders>> {
         Ok(match here {
-            Some(here) => Arc::new(here.clone()),
-            None => Arc::new(o::OrdersClient(self.channel(Part::Orders)?)),
+            Some(here) if self.network.is_none() => Arc::new(here.clone()),
+            _ => Arc::new(o::OrdersClient(self.channel(Part::Orders)?)),
         })
     }
 
     pub fn payments(&self, here: Option<&payments::Payments>) -> Result<Arc<dyn p::Payments>> {
         Ok(match here {
-            Some(here) => Arc::new(here.clone()),
-            None => Arc::new(p::PaymentsClient(self.channel(Part::Payments)?)),
+            Some(here) if self.network.is_none() => Arc::new(here.clone()),
+            _ => Arc::new(p::PaymentsClient(self.channel(Part::Payments)?)),
         })
     }
 
@@ -90,6 +97,7 @@ impl<'a> Elsewhere<'a> {
             at_once: self.config.services.calls_at_once as usize,
             token: self.token.clone(),
             traceparent: web::telemetry::traceparent,
+            network: self.network.clone(),
             ..Options::default()
         };
         Ok(Channel::with(self.world, pool.clone(), options))

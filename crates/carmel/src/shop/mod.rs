@@ -84,11 +84,23 @@ impl Shop {
         parts: &Parts,
         databases: Vec<(&'static str, Db)>,
     ) -> Result<Shop> {
+        Shop::over(None, config, world, parts, databases).await
+    }
+
+    /// The same, whose services ask one another over the network of a
+    /// simulation, those of this process as well.
+    pub async fn over(
+        network: Option<Arc<dyn rpc::Network>>,
+        config: &Config,
+        world: &World,
+        parts: &Parts,
+        databases: Vec<(&'static str, Db)>,
+    ) -> Result<Shop> {
         let db = |part: Part| {
             let found = databases.iter().find(|(service, _)| *service == part.as_str());
             found.map(|(_, db)| db.clone()).filter(|_| parts.has(part))
         };
-        let elsewhere = Elsewhere::new(config, world, parts)?;
+        let elsewhere = Elsewhere::new(config, world, parts, network)?;
         let shared = config.shared_cache(world)?;
         // Others change what this process would remember, and could not say so.
         let remembers = shared.is_some() || parts.has_all_services();
@@ -157,7 +169,7 @@ impl Shop {
             databases,
             parts: parts.clone(),
             keys,
-            pools: elsewhere.pools().to_vec(),
+            pools: elsewhere.pools().iter().filter(|(part, _)| !parts.has(*part)).cloned().collect(),
             token: elsewhere.token().cloned(),
             bus: events::bus(config, world, parts)?,
             maintenance: Maintenance::default(),
