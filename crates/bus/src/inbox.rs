@@ -39,5 +39,8 @@ pub(crate) async fn note(tx: &mut Tx, consumer: &str, ids: &[EventId]) -> Result
     .bind(tx.world().now())
     .fetch_all(tx)
     .await?;
+    if tx.world().planted("inbox_forgets") {
+        return Ok(ids.iter().copied().collect());
+    }
     Ok(noted.into_iter().map(|(id,)| id).collect())
 }

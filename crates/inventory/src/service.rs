@@ -70,8 +70,28 @@ impl Inventory {
     }
 
     async fn hold_now(&self, order: OrderId, lines: Lines) -> Result<Held, HoldError> {
+        if self.db.world().planted("stock_is_read_before_it_is_changed") {
+            return self.hold_by_an_earlier_look(order, lines).await;
+        }
         let expires_at = self.holds.hold(order, lines).await?;
         Ok(Held { expires_at })
+    }
+
+    /// The planted fault of a decision that is taken from an earlier look.
+    async fn hold_by_an_earlier_look(&self, order: OrderId, lines: Lines) -> Result<Held, HoldError> {
+        let skus: Vec<Sku> = lines.iter().map(|line| line.sku.clone()).collect();
+        let seen: Result<Vec<Stock>> = db::read!(self.db, async |tx| { store::find_all(tx, &skus).await });
+        let seen = seen?;
+        let held = self.holds.hold(order, lines).await?;
+        let changed: Result<()> = db::write!(self.db, async |tx| {
+            for line in store::lines(tx, order).await? {
+                let before = seen.iter().find(|stock| stock.sku == line.sku).map_or(0, |stock| stock.held);
+                store::overwrite_held(tx, &line.sku, before + i64::from(line.quantity)).await?;
+            }
+            Ok(())
+        });
+        changed?;
+        Ok(Held { expires_at: held })
     }
 
     /// Gives back what is held for an order, or puts back what it bought, and

@@ -89,6 +89,9 @@ impl Run {
     /// then nobody else can take it before the transaction ends. To be called
     /// inside the transaction of the effect.
     pub async fn fence(&self, tx: &mut Tx) -> Result<()> {
+        if tx.world().planted("order_moves_past_others") {
+            return Ok(());
+        }
         let until = tx.world().now() + self.lease;
         let held = claim::renew(tx, self.id, self.token, until).await?;
         if held { Ok(()) } else { Err(self.lease_lost()) }

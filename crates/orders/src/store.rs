@@ -136,6 +136,14 @@ pub async fn advance(tx: &mut Tx, order: &Order, from: OrderState) -> Result<boo
         let message = format!("{} cannot move from {from} to {}", order.id, order.state);
         return Err(Error::internal(message));
     }
+    if tx.world().planted("order_moves_past_others") {
+        query("UPDATE orders SET state = $2, version = $3 WHERE id = $1")
+            .bind(order.id)
+            .bind(from)
+            .bind(order.version - 1)
+            .execute(tx)
+            .await?;
+    }
     let advanced = query(
         "UPDATE orders SET state = $4, reason = $5, approved_by = $6, screening = $7, carrier = $8, tracking = $9,
                 shipped_at = $10, version = version + 1, updated_at = $11

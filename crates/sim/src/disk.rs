@@ -14,7 +14,7 @@ use crate::{log, world::Machine};
 pub struct Faulty {
     machine: Arc<Machine>,
     steps: AtomicU64,
-    /// The step at which the process dies; never for 0.
+    /// The change at which the process dies; never for 0.
     dies_at: AtomicU64,
     full: AtomicBool,
     /// Once in so many steps it refuses; never for 0.
@@ -33,7 +33,7 @@ impl Faulty {
         })
     }
 
-    /// The process dies before it does so many steps more.
+    /// The process dies when it has made so many changes more.
     pub fn die_after(&self, steps: u64) {
         self.dies_at.store(self.steps.load(Ordering::Relaxed) + steps + 1, Ordering::Relaxed);
     }
@@ -51,19 +51,20 @@ impl Faulty {
 
 impl Disk for Faulty {
     fn before(&self, step: Step<'_>) -> Result<()> {
-        let at = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
-        log::say(format_args!("step {at} {step:?}"));
-        if at == self.dies_at.load(Ordering::Relaxed) {
-            self.machine.die();
-        }
-        if self.machine.is_dead() {
-            return Err(Error::unavailable("dead", "the process has died"));
-        }
         let writes = match step {
             Step::Begin => false,
             Step::Statement(sql) => !sql.trim_start().starts_with("SELECT"),
             Step::Commit => true,
         };
+        // Where it dies between two of these makes no difference to what is kept.
+        let at = self.steps.fetch_add(u64::from(writes), Ordering::Relaxed) + u64::from(writes);
+        log::say(format_args!("step {at} {step:?}"));
+        if writes && at == self.dies_at.load(Ordering::Relaxed) {
+            self.machine.die();
+        }
+        if self.machine.is_dead() {
+            return Err(Error::unavailable("dead", "the process has died"));
+        }
         if writes && self.full.load(Ordering::Relaxed) {
             return Err(Error::unavailable("storage_full", "there is no room left to store this"));
         }

@@ -13,6 +13,7 @@ mod log;
 mod network;
 mod people;
 mod plan;
+mod planted;
 mod process;
 mod run;
 mod shelf;
@@ -22,6 +23,7 @@ mod world;
 
 pub use log::tell_all;
 pub use plan::Plan;
+pub use planted::PLANTED;
 pub use run::{Outcome, run};
 pub use shelf::Template;
 pub use shrink::shrink;

@@ -1,6 +1,10 @@
 //! Simulates many seeds, or one.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use std::{
+    collections::BTreeMap,
+    fmt,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -11,7 +15,7 @@ use std::{
 };
 
 use clap::Parser;
-use sim::{Plan, Template, run, shrink};
+use sim::{PLANTED, Plan, Template, run, shrink};
 
 /// A shop of several processes in one thread, whose every delay, fault and
 /// death comes from a seed. Ends with status 1 at the first breach.
@@ -29,6 +33,9 @@ struct Args {
     /// A fault to plant, by its name.
     #[arg(long)]
     planted: Option<String>,
+    /// Plant every fault there is, one after the other, and tell how soon each is found.
+    #[arg(long)]
+    hunt: bool,
     /// Tell everything that happens.
     #[arg(long)]
     tell: bool,
@@ -40,51 +47,117 @@ struct Args {
 #[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let args = Args::parse();
-    let planted: Option<&'static str> = args.planted.map(|name| &*name.leak());
-    let began = Instant::now();
     let template = Arc::new(Template::new());
     if args.tell {
         sim::tell_all();
     }
-    println!("the shop was made in {:?}", began.elapsed());
+    if args.hunt {
+        return hunt(&template, &args);
+    }
+    let planted = match args.planted.as_deref().map(fault) {
+        None => None,
+        Some(Some(name)) => Some(name),
+        Some(None) => {
+            let known: Vec<&str> = PLANTED.iter().map(|(name, _)| *name).collect();
+            eprintln!("no such fault can be planted; these can: {}", known.join(", "));
+            return ExitCode::from(2);
+        }
+    };
+    let sum = simulate(&template, &args, planted);
+    println!("{sum}");
+    let Some((first, _)) = sum.broken.first_key_value() else { return ExitCode::SUCCESS };
+    println!("{} seeds with breaches; the first is {first}, made smaller:", sum.broken.len());
+    let (plan, outcome) = shrink(&template, Plan::of(*first, planted));
+    println!("{plan:#?}\n{outcome:#?}");
+    ExitCode::FAILURE
+}
+
+fn fault(name: &str) -> Option<&'static str> {
+    PLANTED.iter().map(|(known, _)| *known).find(|known| *known == name)
+}
+
+/// Plants one fault after the other, and tells how soon each is found.
+#[allow(clippy::print_stdout)]
+fn hunt(template: &Arc<Template>, args: &Args) -> ExitCode {
+    let mut all_found = true;
+    for (name, what) in PLANTED {
+        let sum = simulate(template, args, Some(name));
+        match sum.broken.first_key_value() {
+            Some((seed, breaches)) => {
+                println!("| `{name}` | {what} | {} | {:.0} s | {} |", sum.seeds, sum.seconds, breaches[0]);
+                println!("  seed {seed}");
+            }
+            None => {
+                all_found = false;
+                println!("| `{name}` | {what} | not in {} seeds | {:.0} s | |", sum.seeds, sum.seconds);
+            }
+        }
+    }
+    if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What came of many seeds.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    orders: u64,
+    asked: u64,
+    unclear: u64,
+    deaths: u64,
+    seconds: f64,
+    /// By seed.
+    broken: BTreeMap<u64, Vec<String>>,
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sum { seeds, orders, asked, unclear, deaths, seconds, .. } = self;
+        let per_minute = *seeds as f64 / seconds * 60.0;
+        write!(
+            f,
+            "{seeds} seeds in {seconds:.1} s ({per_minute:.0} a minute): {orders} orders, {asked} requests, "
+        )?;
+        write!(
+            f,
+            "{unclear} without a clear answer, {deaths} deaths, {} seeds with breaches",
+            self.broken.len()
+        )
+    }
+}
+
+/// Simulates the seeds, up to the first breach unless it is to go on.
+#[allow(clippy::print_stdout)]
+fn simulate(template: &Arc<Template>, args: &Args, planted: Option<&'static str>) -> Sum {
     let began = Instant::now();
     let next = AtomicU64::new(args.from);
-    let (asked, unclear, orders, deaths, done) = Default::default();
-    let (asked, unclear, orders, deaths, done): (AtomicU64, AtomicU64, AtomicU64, AtomicU64, AtomicU64) =
-        (asked, unclear, orders, deaths, done);
-    let broken = Mutex::new(Vec::new());
+    let sum = Mutex::new(Sum::default());
     thread::scope(|scope| {
         for _ in 0..args.threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let stop = !args.go_on && !broken.lock().unwrap().is_empty();
+                    let stop = !args.go_on && !sum.lock().unwrap().broken.is_empty();
                     if seed >= args.from + args.seeds || stop {
                         return;
                     }
-                    let outcome = run(&template, &Plan::of(seed, planted));
-                    asked.fetch_add(outcome.asked, Ordering::Relaxed);
-                    unclear.fetch_add(outcome.unclear, Ordering::Relaxed);
-                    orders.fetch_add(outcome.orders as u64, Ordering::Relaxed);
-                    deaths.fetch_add(outcome.deaths, Ordering::Relaxed);
-                    done.fetch_add(1, Ordering::Relaxed);
+                    let outcome = run(template, &Plan::of(seed, planted));
+                    let mut sum = sum.lock().unwrap();
+                    sum.seeds += 1;
+                    sum.orders += outcome.orders as u64;
+                    sum.asked += outcome.asked;
+                    sum.unclear += outcome.unclear;
+                    sum.deaths += outcome.deaths;
                     if !outcome.breaches.is_empty() {
-                        println!("seed {seed}: {:#?}", outcome.breaches);
-                        broken.lock().unwrap().push(seed);
+                        if !args.hunt {
+                            println!("seed {seed}: {:#?}", outcome.breaches);
+                        }
+                        sum.broken.insert(seed, outcome.breaches);
                     }
                 }
             });
         }
     });
-    let seconds = began.elapsed().as_secs_f64();
-    println!(
-        "{done:?} seeds in {seconds:.1} s ({:.0} a minute): {orders:?} orders, {asked:?} requests, {unclear:?} without a clear answer, {deaths:?} deaths",
-        done.load(Ordering::Relaxed) as f64 / seconds * 60.0
-    );
-    let broken = broken.into_inner().unwrap();
-    let Some(&first) = broken.iter().min() else { return ExitCode::SUCCESS };
-    println!("{} seeds with breaches; the first is {first}, made smaller:", broken.len());
-    let (plan, outcome) = shrink(&template, Plan::of(first, planted));
-    println!("{plan:#?}\n{outcome:#?}");
-    ExitCode::FAILURE
+    let mut sum = sum.into_inner().unwrap();
+    sum.seconds = began.elapsed().as_secs_f64();
+    sum
 }

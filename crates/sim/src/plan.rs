@@ -20,6 +20,8 @@ pub struct Plan {
     pub apart: bool,
     /// Once in so many polls a task is delayed.
     pub delays: u64,
+    /// How the network is when there is no storm.
+    pub weather: Weather,
     /// Who comes.
     pub visits: Vec<Visit>,
     /// What breaks.
@@ -74,7 +76,7 @@ pub struct Fault {
 /// What breaks.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// A process dies when it has done so many steps more, and is started again after the span.
+    /// A process dies when it has made so many changes more, and is started again after the span.
     Kill { process: usize, steps: u64 },
     /// A process stands still.
     Freeze { process: usize },
@@ -112,10 +114,14 @@ impl Plan {
         let processes = *chance.one_of(&[1, 2, 2, 3]);
         let apart = chance.once_in(2);
         let delays = *chance.one_of(&[0, 10, 30, 100, 300]);
+        let weather = match chance.below(3) {
+            0 => Weather { loses: *chance.one_of(&[0, 20]), doubles: 3, slow: *chance.one_of(&[5, 100]) },
+            _ => Weather::default(),
+        };
         let visits = visits(chance);
         let count = chance.between(0, 4);
         let faults = (0..count).map(|_| fault(chance, processes)).collect();
-        Plan { seed, processes, apart, delays, visits, faults, planted }
+        Plan { seed, processes, apart, delays, weather, visits, faults, planted }
     }
 }
 
@@ -135,12 +141,14 @@ fn visits(chance: &mut Chance) -> Vec<Visit> {
             let at = at + moment(chance, 0, 1_500);
             visits.push(Visit { at, who: order % BUYERS, what: Act::Cancel { order } });
         }
-        let after = at + moment(chance, 200, 8_000);
+        // Some come back when a hold has run out.
+        let after =
+            at + if chance.once_in(5) { moment(chance, 50_000, 90_000) } else { moment(chance, 200, 8_000) };
         let what = match chance.below(8) {
             0 | 1 => Act::Refund { order, at_once: STAFF },
             2 => Act::Refund { order, at_once: 1 },
             3 => Act::Ship { order },
-            4 => Act::Review { order, approve: chance.once_in(2) },
+            4 | 5 => Act::Review { order, approve: !chance.once_in(3) },
             _ => continue,
         };
         visits.push(Visit { at: after, who: chance.below(STAFF as u64) as usize, what });
@@ -169,8 +177,8 @@ fn lines(chance: &mut Chance) -> Vec<(usize, u32)> {
 fn fault(chance: &mut Chance, processes: usize) -> Fault {
     let process = chance.below(processes as u64) as usize;
     let what = match chance.below(12) {
-        0..5 => What::Kill { process, steps: chance.between(0, 120) },
-        5 | 6 => What::Freeze { process },
+        0..5 => What::Kill { process, steps: chance.between(0, 80) },
+        5..7 => What::Freeze { process },
         7 => What::Full { process },
         8 => What::Refuse { process, once_in: *chance.one_of(&[3, 10, 30]) },
         9 => What::Step { process, seconds: *chance.one_of(&[-3_600, -60, -2, 2, 60, 3_600]) },
@@ -181,7 +189,7 @@ fn fault(chance: &mut Chance, processes: usize) -> Fault {
         }),
     };
     let span = match chance.below(4) {
-        0 => moment(chance, 10_000, 60_000),
+        0 | 1 => moment(chance, 20_000, 60_000),
         _ => moment(chance, 50, 5_000),
     };
     Fault { at: moment(chance, 0, 6_000), what, span }

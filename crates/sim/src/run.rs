@@ -95,6 +95,7 @@ impl Simulation<'_> {
         for process in 0..plan.processes {
             simulation.start(process).await;
         }
+        net.turn(plan.weather);
         let people = People::new(&net, template, simulation.began);
         let mut visits = JoinSet::new();
         for (number, visit) in plan.visits.iter().cloned().enumerate() {
@@ -129,7 +130,7 @@ impl Simulation<'_> {
             apart: self.plan.apart,
         })
         .await;
-        self.net.connect(number, process.shop.world(), process.shop.router().unwrap());
+        self.net.connect(number, process.shop.world(), process.shop.services());
         process.machine.delay_once_in(self.plan.delays);
         process.work();
         self.processes[number] = Some(process);
@@ -205,7 +206,7 @@ impl Simulation<'_> {
                     process.disk.refuse_once_in(if broken { *once_in } else { 0 });
                 }
             }
-            What::Storm(weather) => self.net.turn(if broken { *weather } else { Weather::default() }),
+            What::Storm(weather) => self.net.turn(if broken { *weather } else { self.plan.weather }),
             What::Step { process, seconds } => {
                 if let Some(process) = of(process) {
                     process.machine.step_clock(seconds * 1_000_000);
@@ -252,7 +253,7 @@ impl Simulation<'_> {
             apart: false,
         };
         let process = Process::start(start).await;
-        let router = process.shop.router().unwrap();
+        let router = process.shop.services();
         for number in 0..self.processes.len() {
             self.net.connect(number, process.shop.world(), router.clone());
         }

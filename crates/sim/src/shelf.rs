@@ -106,6 +106,7 @@ pub fn settings(folder: &Path, processes: usize) -> Config {
     let mut config = Config::default();
     config.data.folder = folder.to_owned();
     config.tokens.access_minutes = 1_440;
+    config.orders.hold_minutes = 1;
     config.passwords.memory_kib = 1_024;
     config.passwords.iterations = 1;
     config.payments.webhook_secret = secret("whsec_c2ltdWxhdGVkIHNlY3JldCBvZiB3ZWJob29rcw==");

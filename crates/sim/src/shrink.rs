@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Outcome, Plan, Template, run};
+use crate::{Outcome, Plan, Template, network::Weather, run};
 
 /// Leaves out whatever is not needed for a breach: faults, visits, processes,
 /// delays. Returns the smallest plan that was found, with its outcome.
@@ -29,6 +29,9 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
     };
     if plan.delays > 0 {
         add(&|plan| plan.delays = 0);
+    }
+    if plan.weather != Weather::default() {
+        add(&|plan| plan.weather = Weather::default());
     }
     if plan.apart {
         add(&|plan| plan.apart = false);

@@ -233,6 +233,14 @@ impl Shop {
         Ok(edge.merge(self.calls()))
     }
 
+    /// What the services here answer, to customers and to one another, without
+    /// the edge and its documentation: what a simulation asks.
+    pub fn services(&self) -> Router {
+        let keys = Arc::new(KeysOfUsers(self.keys.clone()));
+        let verifier = Verifier::of_issuer(self.world.clone(), keys, &self.config.tokens.issuer);
+        web::service_layers(self.routes().split_for_parts().0, &verifier).merge(self.calls())
+    }
+
     /// The description of the API (OpenAPI 3.1), made from the routes.
     pub fn api(&self) -> OpenApi {
         described(self.routes().split_for_parts().1)

@@ -124,6 +124,8 @@ impl Writer {
             return Vec::new();
         }
         core.group += 1;
+        let early = self.world.planted("answered_before_the_commit");
+        let members = if early { answered(members) } else { members };
         let outcome = match self.disk.before(Step::Commit) {
             Ok(()) => core.connection().and_then(|c| execute(c, "COMMIT", &[]).map(drop)),
             Err(refused) => Err(Failure::last(refused)),
@@ -204,6 +206,12 @@ impl Writer {
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The planted fault of an answer before the commit.
+fn answered(members: Vec<oneshot::Sender<Result<(), Failure>>>) -> Vec<oneshot::Sender<Result<(), Failure>>> {
+    members.into_iter().for_each(|member| drop(member.send(Ok(()))));
+    Vec::new()
 }
 
 type Answer = (oneshot::Sender<Result<(), Failure>>, Result<(), Failure>);

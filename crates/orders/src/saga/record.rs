@@ -66,18 +66,24 @@ impl Saga<'_> {
             if !store::advance(tx, order, seen.from).await? {
                 return Ok(false);
             }
+            let unrecorded = tx.world().planted("step_begins_unrecorded");
             if let Some(ended) = &seen.ended {
+                if unrecorded {
+                    store::start_step(tx, order.id, ended, order.version).await?;
+                }
                 store::end_step(tx, order.id, ended).await?;
                 if let Some(undone) = ended.undone() {
                     store::mark_undone(tx, order.id, undone, seen.now).await?;
                 }
             }
-            if let Some(begun) = &seen.begun {
+            if let Some(begun) = seen.begun.as_ref().filter(|_| !unrecorded) {
                 store::start_step(tx, order.id, begun, order.version).await?;
             }
             if moved {
                 store::add_history(tx, order, actor).await?;
-                bus::outbox::add_traced(tx, &order.event(), traceparent.clone()).await?;
+                if !tx.world().planted("event_outside_its_transaction") {
+                    bus::outbox::add_traced(tx, &order.event(), traceparent.clone()).await?;
+                }
             }
             if over {
                 run.finish(tx).await?;
@@ -86,6 +92,11 @@ impl Saga<'_> {
         });
         if !saved.map_err(Failure::Retry)? {
             return Ok(Turn::Moved);
+        }
+        if moved && orders.db.world().planted("event_outside_its_transaction") {
+            let told: Result<_> =
+                db::write!(orders.db, async |tx| { bus::outbox::add(tx, &seen.order.event()).await });
+            told.map_err(Failure::Retry)?;
         }
         self.tell(&change, moved);
         (self.order, self.standing) = (change.order, change.standing);

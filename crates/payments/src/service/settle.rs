@@ -3,7 +3,7 @@
 
 use contracts::payments::PaymentEvent;
 use db::Tx;
-use kernel::{Error, RefundId, Result};
+use kernel::{AttemptId, Error, RefundId, Result};
 
 use super::Payments;
 use crate::{
@@ -38,6 +38,9 @@ impl Payments {
             None => self.send(attempt).await,
         };
         let outcome = match outcome {
+            Outcome::Unknown { .. } if self.db.world().planted("silence_is_a_refusal") => {
+                Outcome::Declined { code: "card_declined".into() }
+            }
             Outcome::Unknown { why } => {
                 tracing::warn!(order.id = %attempt.order_id, kind = %attempt.kind, why, "the provider gave no answer");
                 let found = self.ask_after(attempt).await?;
@@ -49,7 +52,9 @@ impl Payments {
     }
 
     async fn send(&self, attempt: &Attempt) -> Outcome {
-        let (key, amount) = (attempt.key, attempt.money());
+        let world = self.db.world();
+        let key = if world.planted("retry_with_a_new_key") { AttemptId::new(world) } else { attempt.key };
+        let amount = attempt.money();
         let change = || Change { key, reference: attempt.reference.clone().unwrap_or_default(), amount };
         let charge = || Charge { key, order: attempt.order_id, amount, token: attempt.token.clone() };
         let asking = async {
