@@ -60,6 +60,13 @@ enum Command {
     Pages,
     /// Lists every SQL text of the crates as JSON.
     Sql,
+    /// Simulates shops in one thread each, thousands a minute; `cargo xtask simulate --help` tells more.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Passed on: `--seeds 100000`, `--hunt`, `--from 104 --seeds 1 --tell`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Builds the image, sells with it and with the fleet of compose.yaml, and checks the manifests of Kubernetes.
     Deploy,
     /// Runs a shop with sample data; rebuilds and restarts it when a file changes.
@@ -73,6 +80,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test { full, filter } => suite::test(full, filter.as_deref()),
+        Command::Simulate { arguments } => steps::simulate(&arguments),
         Command::Check { deny: true, .. } => suite::only(&[steps::LICENCES]),
         Command::Check { distribution, floors, pages, sql, .. } => {
             let chosen = [

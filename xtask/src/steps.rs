@@ -15,6 +15,7 @@ pub const PAGES: &str = "generated pages";
 pub const SQL: &str = "SQL on both engines";
 pub const LINTS: &str = "lints";
 pub const LICENCES: &str = "licences and vulnerabilities";
+pub const SIMULATION: &str = "simulation";
 
 /// Runs one check by its name; only SQL needs the server.
 pub fn step(name: &str, server: Option<&Server>) -> Done {
@@ -29,8 +30,20 @@ pub fn step(name: &str, server: Option<&Server>) -> Done {
             run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         }
         LICENCES => deny::check(),
+        SIMULATION => simulate_much(),
         other => Err(format!("there is no check called {other}")),
     }
+}
+
+/// Runs the simulator, built to be fast and with the faults that can be planted.
+pub fn simulate(arguments: &[String]) -> Done {
+    run(cargo().args(["run", "--quiet", "--profile", "sim", "--package", "sim", "--"]).args(arguments))
+}
+
+/// What `test --full` simulates: many seeds, then each planted fault.
+pub fn simulate_much() -> Done {
+    simulate(&["--seeds".into(), "10000".into()])?;
+    simulate(&["--seeds".into(), "10000".into(), "--hunt".into()])
 }
 
 /// Builds what the other checks and the tests run: in one go, so that no crate

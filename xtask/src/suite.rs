@@ -12,7 +12,7 @@ use crate::{
     postgres::{self, Server},
     shell::{Done, cargo},
     stages::Stages,
-    steps::{self, BUILD, DISTRIBUTION, FLOORS, FORMATTING, LICENCES, LINTS, PAGES, SQL, step},
+    steps::{self, BUILD, DISTRIBUTION, FLOORS, FORMATTING, LICENCES, LINTS, PAGES, SIMULATION, SQL, step},
 };
 
 const SERVERS: &str = "servers";
@@ -41,6 +41,7 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
         _ => stages.not_run("tests"),
     }
     if full && filter.is_none() {
+        stages.run(SIMULATION, || step(SIMULATION, None));
         deploy::stages_of(&mut stages);
     }
     // Before the last line, so that nothing it says comes after.

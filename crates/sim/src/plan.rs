@@ -141,9 +141,7 @@ fn visits(chance: &mut Chance) -> Vec<Visit> {
             let at = at + moment(chance, 0, 1_500);
             visits.push(Visit { at, who: order % BUYERS, what: Act::Cancel { order } });
         }
-        // Some come back when a hold has run out.
-        let after =
-            at + if chance.once_in(5) { moment(chance, 50_000, 90_000) } else { moment(chance, 200, 8_000) };
+        let after = at + moment(chance, 200, 8_000);
         let what = match chance.below(8) {
             0 | 1 => Act::Refund { order, at_once: STAFF },
             2 => Act::Refund { order, at_once: 1 },
@@ -177,21 +175,19 @@ fn lines(chance: &mut Chance) -> Vec<(usize, u32)> {
 fn fault(chance: &mut Chance, processes: usize) -> Fault {
     let process = chance.below(processes as u64) as usize;
     let what = match chance.below(12) {
-        0..5 => What::Kill { process, steps: chance.between(0, 80) },
-        5..7 => What::Freeze { process },
-        7 => What::Full { process },
-        8 => What::Refuse { process, once_in: *chance.one_of(&[3, 10, 30]) },
-        9 => What::Step { process, seconds: *chance.one_of(&[-3_600, -60, -2, 2, 60, 3_600]) },
+        0..4 => What::Kill { process, steps: chance.between(0, 80) },
+        4..6 => What::Freeze { process },
+        6 => What::Full { process },
+        7 => What::Refuse { process, once_in: *chance.one_of(&[3, 10, 30]) },
+        8 | 9 => What::Step { process, seconds: *chance.one_of(&[-3_600, -2, 70, 70, 70, 3_600]) },
         _ => What::Storm(Weather {
             loses: *chance.one_of(&[0, 2, 5, 10]),
             doubles: *chance.one_of(&[0, 2, 5]),
             slow: *chance.one_of(&[0, 20, 300]),
         }),
     };
-    let span = match chance.below(4) {
-        0 | 1 => moment(chance, 20_000, 60_000),
-        _ => moment(chance, 50, 5_000),
-    };
+    // Now and then for longer than a lease: others take over meanwhile.
+    let span = if chance.once_in(6) { moment(chance, 31_000, 40_000) } else { moment(chance, 50, 5_000) };
     Fault { at: moment(chance, 0, 6_000), what, span }
 }
 

@@ -162,10 +162,6 @@ impl Standing {
             (Outcome::Done, Some(undone)) => self.undid(undone),
             (Outcome::Done, None) => reached(step),
             (Outcome::Review, _) => Some(InReview),
-            // Nothing is released then, although a duplicate of the ask may still be on its way
-            // and find stock that came back meanwhile. What it holds gives itself back in time;
-            // that is rare, and cheaper than a release for each order that finds nothing.
-            (Outcome::Refused(_), _) if self.state == Placed && !self.anything_to_undo() => Some(Cancelled),
             (Outcome::Refused(_), _) => Some(Cancelling),
         };
         self.state = to.unwrap_or(self.state);
@@ -216,7 +212,9 @@ impl Standing {
     }
 
     /// What undoes the last step that is not undone yet. A step whose outcome
-    /// is unknown is undone too; one that was refused every time is not.
+    /// is unknown is undone too; one that was refused every time is not, but
+    /// for a hold: an ask of it may still be on its way, and find stock when it
+    /// arrives. (Authorising is refused for good by the attempt that is saved.)
     fn undo(&self) -> Option<Step> {
         let given_back = |step: Step| match self.state {
             // The stock was sold and the promise kept: only these two are left to be given back.
@@ -224,9 +222,17 @@ impl Standing {
             _ => true,
         };
         let undone = |step: Step| {
-            !self.steps.iter().any(|attempt| attempt.step == step && attempt.may_have_happened())
+            let mut attempts = self.steps.iter().filter(|attempt| attempt.step == step);
+            !attempts.any(Attempt::may_have_happened) && !(step == Step::Hold && self.may_be_held_late())
         };
         UNDO.iter().rev().find(|(step, _)| given_back(*step) && !undone(*step)).map(|(_, undo)| *undo)
+    }
+
+    /// Whether a hold was refused, and nothing keeps one that comes late from
+    /// being taken.
+    fn may_be_held_late(&self) -> bool {
+        let stands = |step: Step, state: StepState| self.latest(step).is_some_and(|at| at.state == state);
+        stands(Step::Hold, StepState::Refused) && !stands(Step::Release, StepState::Done)
     }
 
     fn anything_to_undo(&self) -> bool {
@@ -337,6 +343,17 @@ mod tests {
 
         assert_eq!(order.end(Step::Hold, &Outcome::Refused("out_of_stock".into())), Some(Cancelling));
         assert_eq!(order.next(), Next::Take(Step::Release));
+    }
+
+    #[test]
+    fn a_refused_hold_is_released_once_lest_it_comes_late() {
+        let mut order = standing(Placed, &[(Step::Hold, StepState::Started)]);
+
+        assert_eq!(order.end(Step::Hold, &Outcome::Refused("out_of_stock".into())), Some(Cancelling));
+        assert_eq!(order.next(), Next::Take(Step::Release));
+        order.begin(Step::Release, Time::default());
+        assert_eq!(order.end(Step::Release, &Outcome::Done), Some(Cancelled));
+        assert_eq!(order.next(), Next::Rest);
     }
 
     #[test]

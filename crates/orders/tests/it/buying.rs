@@ -55,7 +55,7 @@ async fn what_is_out_of_stock_is_cancelled_and_nobody_is_charged(db: TestDb) {
 
     let order = ann.see(&placed).await;
     assert_eq!(order.outcome(), ("cancelled", "out_of_stock"));
-    assert_eq!(order.steps(), ["hold refused"]);
+    assert_eq!(order.steps(), ["hold refused", "release done"]);
     assert_eq!((shop.left("mug"), shop.held("mug"), shop.bank.wire.asked("authorise")), (10, 0, 0));
     shop.audit().await;
 }
