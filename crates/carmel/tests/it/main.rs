@@ -20,4 +20,5 @@ mod moving;
 mod paying;
 mod problems;
 mod process;
+mod races;
 mod staff;
