@@ -21,3 +21,4 @@ mod paying;
 mod problems;
 mod process;
 mod staff;
+mod torture;
