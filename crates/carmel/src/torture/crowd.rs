@@ -430,14 +430,28 @@ impl Staff {
 
     /// Both pay the same order back at the same moment, each under a key of his own.
     async fn refund_at_once(&mut self) {
-        let order = {
-            let placed = self.crowd.placed.lock().unwrap_or_else(PoisonError::into_inner);
-            if placed.is_empty() {
-                return;
-            }
-            placed[self.chance.random_range(0..placed.len())].clone()
-        };
+        let Some(order) = self.confirmed().await else { return };
         tokio::join!(self.one.order(Deed::Refund, &order), self.other.order(Deed::Refund, &order));
+    }
+
+    /// An order that was just seen confirmed, if one is found soon.
+    async fn confirmed(&mut self) -> Option<String> {
+        for _ in 0..5 {
+            let order = {
+                let placed = self.crowd.placed.lock().unwrap_or_else(PoisonError::into_inner);
+                let at = self.chance.random_range(0..placed.len().max(1));
+                placed.get(at)?.clone()
+            };
+            let look = Ask::get("look at an order", format!("/orders/{order}"));
+            if let Said::Done(seen, _) = self.one.person.ask(&look).await {
+                let state = text(&seen["state"]);
+                self.one.history.sightings.push(Sighting { order: order.clone(), state: state.clone() });
+                if state == "confirmed" {
+                    return Some(order);
+                }
+            }
+        }
+        None
     }
 
     async fn take_in(&mut self) {

@@ -40,10 +40,10 @@ pub enum Fault {
     Freeze(String),
     /// A process cannot write beyond so many bytes of a file.
     FillDisk(String, u64),
-    /// A line is bad.
+    /// A line is bad; what was sent meanwhile arrives late.
     Wire(String, Line),
-    /// A line carries nothing, and its connections are lost for it.
-    BlackHole(String),
+    /// A line is bad; what was sent meanwhile is lost, and its connections with it.
+    Lose(String, Line),
     /// A Redis forgets everything.
     FlushRedis(String),
     /// A Redis is killed and comes back empty.
@@ -65,9 +65,9 @@ impl Fault {
             Fault::FillDisk(..) => "disk full",
             Fault::Wire(_, Line::Slow(_)) => "network slow",
             Fault::Wire(_, Line::Cut) => "network stalled",
-            Fault::Wire(_, Line::Deaf) => "answers lost",
             Fault::Wire(..) => "connections reset",
-            Fault::BlackHole(_) => "network black hole",
+            Fault::Lose(_, Line::Deaf) => "answers lost",
+            Fault::Lose(..) => "network black hole",
             Fault::FlushRedis(_) => "redis flushed",
             Fault::KillRedis(_) => "redis killed",
             Fault::FreezeRedis(_) => "redis stopped",
@@ -103,9 +103,9 @@ fn draw(chance: &mut StdRng, at: Duration, targets: &Targets) -> Planned {
         (3, Fault::Freeze(program.clone())),
         (2, Fault::Wire(wire.clone(), Line::Slow(Duration::from_millis(chance.random_range(50..1_000))))),
         (2, Fault::Wire(wire.clone(), Line::Cut)),
-        (3, Fault::Wire(wire.clone(), Line::Deaf)),
+        (4, Fault::Lose(wire.clone(), Line::Deaf)),
         (2, Fault::Wire(wire.clone(), Line::Reset)),
-        (2, Fault::BlackHole(wire)),
+        (2, Fault::Lose(wire, Line::Cut)),
     ];
     if targets.postgres {
         kinds.extend([(1, Fault::CrashPostgres), (1, Fault::CrowdPostgres)]);

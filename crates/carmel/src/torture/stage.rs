@@ -23,8 +23,8 @@ use crate::part::Part;
 
 /// What a process may take to finish before it is cut off.
 const FINISH: Duration = Duration::from_secs(30);
-/// How long a black hole's connections are reset after it.
-const AFTER_HOLE: Duration = Duration::from_millis(50);
+/// How long connections are reset of which something was lost.
+const AFTER_LOSS: Duration = Duration::from_millis(50);
 /// How long a new process waits for the dead one's socket and files, at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// So many processes of the part that everything depends on.
@@ -165,9 +165,9 @@ impl Stage {
             Fault::Freeze(name) => self.programs[name].freeze(span).await,
             Fault::FillDisk(name, bytes) => self.programs[name].fill_disk(*bytes, span).await,
             Fault::Wire(name, line) => self.disturb(name, *line, span).await,
-            Fault::BlackHole(name) => {
-                self.disturb(name, Line::Cut, span).await;
-                self.disturb(name, Line::Reset, AFTER_HOLE).await;
+            Fault::Lose(name, line) => {
+                self.disturb(name, *line, span).await;
+                self.disturb(name, Line::Reset, AFTER_LOSS).await;
             }
             Fault::FlushRedis(name) => self.redis[name].flush().await,
             Fault::KillRedis(name) => self.redis[name].program.kill(span.min(LONGEST_PAUSE)).await?,
