@@ -38,6 +38,8 @@ pub enum Fault {
     Kill(String),
     /// A process is stopped.
     Freeze(String),
+    /// A process that works on orders is stopped for so long that others take over what it had begun.
+    Outlive(String),
     /// A process cannot write beyond so many bytes of a file.
     FillDisk(String, u64),
     /// A line is bad; what was sent meanwhile arrives late.
@@ -62,6 +64,7 @@ impl Fault {
         match self {
             Fault::Kill(_) => "process killed",
             Fault::Freeze(_) => "process stopped",
+            Fault::Outlive(_) => "stopped past its lease",
             Fault::FillDisk(..) => "disk full",
             Fault::Wire(_, Line::Slow(_)) => "network slow",
             Fault::Wire(_, Line::Cut) => "network stalled",
@@ -80,6 +83,9 @@ impl Fault {
 /// The pause between two faults, in milliseconds: more than one a second.
 const PAUSE_MS: std::ops::Range<u64> = 300..1_100;
 
+/// How long a process is stopped that is to lose its leases, which last half a minute.
+const PAST_LEASE_MS: std::ops::Range<u64> = 31_000..38_000;
+
 /// Everything that happens in this time.
 pub fn plan(seed: u64, time: Duration, targets: &Targets) -> Vec<Planned> {
     let mut chance = StdRng::seed_from_u64(seed);
@@ -90,11 +96,11 @@ pub fn plan(seed: u64, time: Duration, targets: &Targets) -> Vec<Planned> {
         if at >= time {
             return plan;
         }
-        plan.push(draw(&mut chance, at, targets));
+        plan.push(draw(&mut chance, (at, time), targets));
     }
 }
 
-fn draw(chance: &mut StdRng, at: Duration, targets: &Targets) -> Planned {
+fn draw(chance: &mut StdRng, (at, time): (Duration, Duration), targets: &Targets) -> Planned {
     let mut of = |names: &[String]| names[chance.random_range(0..names.len())].clone();
     let (program, wire) = (of(&targets.programs), of(&targets.wires));
     let redis = (!targets.redis.is_empty()).then(|| of(&targets.redis));
@@ -119,11 +125,18 @@ fn draw(chance: &mut StdRng, at: Duration, targets: &Targets) -> Planned {
             (1, Fault::FreezeRedis(redis)),
         ]);
     }
+    let workers: Vec<&String> = targets.programs.iter().filter(|name| name.starts_with("orders")).collect();
+    if !workers.is_empty() && at + Duration::from_millis(PAST_LEASE_MS.end) < time {
+        kinds.push((1, Fault::Outlive(workers[chance.random_range(0..workers.len())].clone())));
+    }
     let mut left = chance.random_range(0..kinds.iter().map(|(weight, _)| weight).sum());
-    let span = Duration::from_millis(chance.random_range(100..2_500));
     for (weight, fault) in kinds {
         if left < weight {
-            return Planned { at, span, fault };
+            let span = match fault {
+                Fault::Outlive(_) => PAST_LEASE_MS,
+                _ => 100..2_500,
+            };
+            return Planned { at, span: Duration::from_millis(chance.random_range(span)), fault };
         }
         left -= weight;
     }
@@ -156,10 +169,11 @@ mod tests {
     #[test]
     fn there_is_a_fault_a_second_and_every_kind_in_ten_minutes() {
         let fleet_plan = plan(1, Duration::from_secs(600), &fleet());
-        let alone = Targets { redis: Vec::new(), postgres: false, ..fleet() };
+        let programs = vec!["shop".to_owned()];
+        let alone = Targets { programs, redis: Vec::new(), postgres: false, ..fleet() };
         let embedded_plan = plan(1, Duration::from_secs(600), &alone);
 
-        for (plan, kinds) in [(fleet_plan, 12), (embedded_plan, 8)] {
+        for (plan, kinds) in [(fleet_plan, 13), (embedded_plan, 8)] {
             assert!(plan.len() > 600, "{}", plan.len());
             let drawn: BTreeSet<&str> = plan.iter().map(|planned| planned.fault.kind()).collect();
             assert_eq!(drawn.len(), kinds, "{drawn:?}");

@@ -162,7 +162,7 @@ impl Stage {
         let span = planned.span;
         match &planned.fault {
             Fault::Kill(name) => self.programs[name].kill(span.min(LONGEST_PAUSE)).await?,
-            Fault::Freeze(name) => self.programs[name].freeze(span).await,
+            Fault::Freeze(name) | Fault::Outlive(name) => self.programs[name].freeze(span).await,
             Fault::FillDisk(name, bytes) => self.programs[name].fill_disk(*bytes, span).await,
             Fault::Wire(name, line) => self.disturb(name, *line, span).await,
             Fault::Lose(name, line) => {
