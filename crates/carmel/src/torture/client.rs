@@ -56,6 +56,8 @@ pub struct Ask {
     /// Makes its repetition harmless.
     pub key: Option<String>,
     pub body: Option<Value>,
+    /// By nobody in particular: a key is its asker's own, so whoever asks again must be the same.
+    pub as_stranger: bool,
 }
 
 /// What was answered.
@@ -72,7 +74,7 @@ pub enum Said {
 impl Ask {
     /// Looks at something.
     pub fn get(kind: &'static str, path: impl Into<String>) -> Ask {
-        Ask { kind, method: Method::GET, path: path.into(), key: None, body: None }
+        Ask { kind, method: Method::GET, path: path.into(), key: None, body: None, as_stranger: false }
     }
 
     /// Asks for a change, under a key.
@@ -83,7 +85,14 @@ impl Ask {
         key: &str,
         body: Value,
     ) -> Ask {
-        Ask { kind, method, path: path.into(), key: Some(key.to_owned()), body: Some(body) }
+        Ask {
+            kind,
+            method,
+            path: path.into(),
+            key: Some(key.to_owned()),
+            body: Some(body),
+            as_stranger: false,
+        }
     }
 }
 
@@ -225,8 +234,14 @@ impl Person {
     /// Signs in. Whether it worked.
     pub async fn sign_in(&mut self) -> bool {
         let body = json!({ "email": self.email, "password": self.password });
-        let ask =
-            Ask { kind: "sign in", method: Method::POST, path: "/login".into(), key: None, body: Some(body) };
+        let ask = Ask {
+            kind: "sign in",
+            method: Method::POST,
+            path: "/login".into(),
+            key: None,
+            body: Some(body),
+            as_stranger: true,
+        };
         let (_, said) = self.door.ask(&ask, None).await;
         self.door.count(ask.kind, &said);
         let Said::Done(answer, _) = said else { return false };
@@ -235,28 +250,13 @@ impl Person {
         self.token.is_some()
     }
 
-    /// Asks as a stranger until there is an answer, at most so often.
-    pub async fn insist_unsigned(&self, ask: &Ask, times: usize) -> Said {
-        for at in 0..times {
-            let (_, said) = self.door.ask(ask, None).await;
-            self.door.count(ask.kind, &said);
-            if !matches!(said, Said::Unknown) {
-                if at > 0 {
-                    self.door.count_resolved(&said);
-                }
-                return said;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Said::Unknown
-    }
-
     /// Asks once. Who is not known any more signs in and asks again.
     pub async fn ask(&mut self, ask: &Ask) -> Said {
-        if self.token.is_none() && !self.sign_in().await {
+        if !ask.as_stranger && self.token.is_none() && !self.sign_in().await {
             return Said::Unknown;
         }
-        let (status, said) = self.door.ask(ask, self.token.as_deref()).await;
+        let token = self.token.as_deref().filter(|_| !ask.as_stranger);
+        let (status, said) = self.door.ask(ask, token).await;
         if status == 401 {
             self.token = None; // it is over its time
             self.door.count(ask.kind, &Said::Unknown);
