@@ -98,6 +98,7 @@ pub async fn torture(options: &Options, brokers: Vec<String>, world: &World) -> 
 }
 
 async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World) -> Result<Report> {
+    servers::check_installed(options.fleet)?;
     let (folder, is_own) = folder(options, world)?;
     eprintln!("seed {seed}, in {}", folder.display());
     let owner = (OWNER.to_owned(), PASSWORD.to_owned());

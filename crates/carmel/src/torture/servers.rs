@@ -29,7 +29,7 @@ pub struct Postgres {
 impl Postgres {
     /// Makes its files, starts it and waits until it answers.
     pub async fn start(folder: &Path, port: u16) -> Result<Postgres> {
-        let (initdb, postgres) = (needed("initdb", "postgresql")?, needed("postgres", "postgresql")?);
+        let (initdb, postgres) = (needed("initdb")?, needed("postgres")?);
         let folder = folder.join("postgres");
         std::fs::create_dir_all(&folder).map_err(Error::internal)?;
         if program::is_root() {
@@ -118,7 +118,7 @@ impl Redis {
         let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let start = Start {
             name: name.to_owned(),
-            program: needed("redis-server", "redis-server")?,
+            program: needed("redis-server")?,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             settings: Vec::new(),
             folder: folder.to_owned(),
@@ -152,12 +152,32 @@ impl Redis {
     }
 }
 
-fn needed(program: &str, package: &str) -> Result<std::path::PathBuf> {
+/// Fails (`not_installed`) with all that torture needs and this machine has not.
+pub fn check_installed(fleet: bool) -> Result<()> {
+    let programs: &[(&str, &str)] = match fleet {
+        true => &[
+            ("setpriv", "util-linux"),
+            ("postgres", "postgresql"),
+            ("initdb", "postgresql"),
+            ("redis-server", "redis-server"),
+        ],
+        false => &[("setpriv", "util-linux")],
+    };
+    let missing: Vec<String> = programs
+        .iter()
+        .filter(|(program, _)| program::installed(program).is_none())
+        .map(|(program, package)| format!("{program} (package {package})"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("not installed here, and needed for it: {}", missing.join(", "));
+    Err(Error::new(Kind::Invalid, "not_installed", message))
+}
+
+fn needed(program: &str) -> Result<std::path::PathBuf> {
     program::installed(program).ok_or_else(|| {
-        let message = format!(
-            "--fleet needs {program}, which is not installed here; with the package {package} it would be"
-        );
-        Error::new(Kind::Invalid, "not_installed", message)
+        Error::new(Kind::Invalid, "not_installed", format!("{program} was there and is not any more"))
     })
 }
 

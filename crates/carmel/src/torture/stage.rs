@@ -57,7 +57,7 @@ pub struct Wanted {
 }
 
 impl Stage {
-    /// Starts one. Fails (`not_installed`) when a fleet's servers are missing.
+    /// Starts one.
     pub async fn start(wanted: &Wanted) -> Result<Stage> {
         let mut ports = (std::process::id() % 11_000) as u16;
         let mut stage = Stage {
