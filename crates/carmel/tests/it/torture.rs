@@ -37,8 +37,9 @@ fn faults(report: &Value) -> u64 {
 fn a_folder_with_something_in_it_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("orders.db"), "a shop").unwrap();
+    let (place, path) = (folder.path().to_str().unwrap(), std::env::var("PATH").unwrap());
 
-    let stopped = run(&["torture", "--folder", folder.path().to_str().unwrap()], &[("PATH", &path)], "");
+    let stopped = run(&["torture", "--folder", place], &[("PATH", &path)], "");
 
     assert_eq!(stopped.status.code(), Some(2));
     assert!(said(&stopped).contains("is not empty"), "{}", said(&stopped));
