@@ -40,9 +40,9 @@ use self::{
 const OWNER: &str = "owner@example.com";
 /// How long a shop may take until it is ready, with all that is new in it.
 const START: Duration = Duration::from_secs(90);
-/// How long all orders may take to end once nothing hurts any more: leases of
-/// half a minute run out, and what failed is tried again later and later.
-const SETTLE: Duration = Duration::from_secs(240);
+/// How long all orders may take to end once nothing hurts any more: a step
+/// that failed often is tried again after a quarter of an hour.
+const SETTLE: Duration = Duration::from_secs(1_000);
 /// How long what follows from ended orders (mails, events) may take.
 const FOLLOW: Duration = Duration::from_secs(60);
 
