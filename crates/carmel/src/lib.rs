@@ -16,6 +16,7 @@ pub mod sample;
 mod serve;
 mod settings;
 pub mod shop;
+mod torture;
 mod up;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
@@ -87,6 +88,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Starts a shop in a folder of its own, kills, stops and cuts off its parts while people buy, and compares
+    /// what was answered with what is there in the end; exit status 1 when something was lost, doubled or oversold.
+    Torture(torture::Options),
     /// Copies a shop in files into PostgreSQL and checks the copy; run again, it
     /// goes on where it ended.
     Move(relocate::Destination),
@@ -229,6 +233,9 @@ async fn execute(
             create_admin(&config, &world, &email, &name).await?
         }
         Command::Audit { json } => return audited(&config, &world, json).await,
+        Command::Torture(options) => {
+            return Ok(torture::torture(&options, config.kafka.brokers, &world).await);
+        }
         Command::Jobs(command) => {
             let shop = Shop::open(&config, &world).await?;
             match command {

@@ -18,6 +18,12 @@ mod tests;
 mod variables;
 
 pub use command::{ConfigCommand, run};
+use keys::PLAIN;
 pub use keys::*;
 pub use load::{Flags, Loaded, load};
 pub use secret::Secret;
+
+/// Whether a variable of this name sets a key without being a `CARMEL_…`.
+pub fn is_plain_variable(name: &str) -> bool {
+    PLAIN.iter().any(|(plain, _)| *plain == name)
+}

@@ -22,3 +22,4 @@ mod problems;
 mod process;
 mod races;
 mod staff;
+mod torture;

@@ -1,0 +1,182 @@
+//! What is done to a shop, and when: drawn from a seed before anything starts,
+//! so that the same seed does the same again.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::wire::Line;
+
+/// What can be hurt, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// Processes of the shop.
+    pub programs: Vec<String>,
+    /// Lines between two parts.
+    pub wires: Vec<String>,
+    /// Servers of Redis.
+    pub redis: Vec<String>,
+    /// Whether there is a PostgreSQL.
+    pub postgres: bool,
+}
+
+/// Something that happens to a shop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When, from the beginning.
+    pub at: Duration,
+    /// How long it lasts.
+    pub span: Duration,
+    /// What.
+    pub fault: Fault,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A process is killed and started again.
+    Kill(String),
+    /// A process is stopped.
+    Freeze(String),
+    /// A process that works on orders is stopped for so long that others take over what it had begun.
+    Outlive(String),
+    /// A process cannot write beyond so many bytes of a file.
+    FillDisk(String, u64),
+    /// A line is bad; what was sent meanwhile arrives late.
+    Wire(String, Line),
+    /// A line is bad; what was sent meanwhile is lost, and its connections with it.
+    Lose(String, Line),
+    /// A Redis forgets everything.
+    FlushRedis(String),
+    /// A Redis is killed and comes back empty.
+    KillRedis(String),
+    /// A Redis is stopped.
+    FreezeRedis(String),
+    /// PostgreSQL ends at once and comes back.
+    CrashPostgres,
+    /// PostgreSQL has no connection left.
+    CrowdPostgres,
+}
+
+impl Fault {
+    /// What it is called in a report.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fault::Kill(_) => "process killed",
+            Fault::Freeze(_) => "process stopped",
+            Fault::Outlive(_) => "stopped past its lease",
+            Fault::FillDisk(..) => "disk full",
+            Fault::Wire(_, Line::Slow(_)) => "network slow",
+            Fault::Wire(_, Line::Cut) => "network stalled",
+            Fault::Wire(..) => "connections reset",
+            Fault::Lose(_, Line::Deaf) => "answers lost",
+            Fault::Lose(..) => "network black hole",
+            Fault::FlushRedis(_) => "redis flushed",
+            Fault::KillRedis(_) => "redis killed",
+            Fault::FreezeRedis(_) => "redis stopped",
+            Fault::CrashPostgres => "postgres restarted",
+            Fault::CrowdPostgres => "postgres out of connections",
+        }
+    }
+}
+
+/// The pause between two faults, in milliseconds: more than one a second.
+const PAUSE_MS: std::ops::Range<u64> = 300..1_100;
+
+/// How long a process is stopped that is to lose its leases, which last half a minute.
+const PAST_LEASE_MS: std::ops::Range<u64> = 31_000..38_000;
+
+/// Everything that happens in this time.
+pub fn plan(seed: u64, time: Duration, targets: &Targets) -> Vec<Planned> {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut plan = Vec::new();
+    let mut at = Duration::ZERO;
+    loop {
+        at += Duration::from_millis(chance.random_range(PAUSE_MS));
+        if at >= time {
+            return plan;
+        }
+        plan.push(draw(&mut chance, (at, time), targets));
+    }
+}
+
+fn draw(chance: &mut StdRng, (at, time): (Duration, Duration), targets: &Targets) -> Planned {
+    let mut of = |names: &[String]| names[chance.random_range(0..names.len())].clone();
+    let (program, wire) = (of(&targets.programs), of(&targets.wires));
+    let redis = (!targets.redis.is_empty()).then(|| of(&targets.redis));
+    let mut kinds: Vec<(u32, Fault)> = vec![
+        (6, Fault::Kill(program.clone())),
+        (3, Fault::Freeze(program.clone())),
+        (2, Fault::Wire(wire.clone(), Line::Slow(Duration::from_millis(chance.random_range(50..1_000))))),
+        (2, Fault::Wire(wire.clone(), Line::Cut)),
+        (4, Fault::Lose(wire.clone(), Line::Deaf)),
+        (2, Fault::Wire(wire.clone(), Line::Reset)),
+        (2, Fault::Lose(wire, Line::Cut)),
+    ];
+    if targets.postgres {
+        kinds.extend([(1, Fault::CrashPostgres), (1, Fault::CrowdPostgres)]);
+    } else {
+        kinds.push((3, Fault::FillDisk(program, chance.random_range(0..256 * 1024))));
+    }
+    if let Some(redis) = redis {
+        kinds.extend([
+            (1, Fault::FlushRedis(redis.clone())),
+            (1, Fault::KillRedis(redis.clone())),
+            (1, Fault::FreezeRedis(redis)),
+        ]);
+    }
+    let workers: Vec<&String> = targets.programs.iter().filter(|name| name.starts_with("orders")).collect();
+    if !workers.is_empty() && at + Duration::from_millis(PAST_LEASE_MS.end) < time {
+        kinds.push((1, Fault::Outlive(workers[chance.random_range(0..workers.len())].clone())));
+    }
+    let mut left = chance.random_range(0..kinds.iter().map(|(weight, _)| weight).sum());
+    for (weight, fault) in kinds {
+        if left < weight {
+            let span = match fault {
+                Fault::Outlive(_) => PAST_LEASE_MS,
+                _ => 100..2_500,
+            };
+            return Planned { at, span: Duration::from_millis(chance.random_range(span)), fault };
+        }
+        left -= weight;
+    }
+    unreachable!("what is left is below the sum of the weights")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn fleet() -> Targets {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Targets {
+            programs: names(&["orders-1", "users-1"]),
+            wires: names(&["orders-1", "postgres"]),
+            redis: names(&["queue", "cache"]),
+            postgres: true,
+        }
+    }
+
+    #[test]
+    fn a_seed_always_plans_the_same() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(plan(7, minute, &fleet()), plan(7, minute, &fleet()));
+        assert_ne!(plan(7, minute, &fleet()), plan(8, minute, &fleet()));
+    }
+
+    #[test]
+    fn there_is_a_fault_a_second_and_every_kind_in_ten_minutes() {
+        let fleet_plan = plan(1, Duration::from_secs(600), &fleet());
+        let programs = vec!["shop".to_owned()];
+        let alone = Targets { programs, redis: Vec::new(), postgres: false, ..fleet() };
+        let embedded_plan = plan(1, Duration::from_secs(600), &alone);
+
+        for (plan, kinds) in [(fleet_plan, 13), (embedded_plan, 8)] {
+            assert!(plan.len() > 600, "{}", plan.len());
+            let drawn: BTreeSet<&str> = plan.iter().map(|planned| planned.fault.kind()).collect();
+            assert_eq!(drawn.len(), kinds, "{drawn:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A process that is killed, stopped and started again.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use kernel::{Error, Kind, Result};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use tokio::{
+    process::{Child, Command},
+    sync::Mutex,
+};
+
+/// How a process is started, each time it is.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What it is called, and its log: `orders-1`.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its settings; nothing that the user has set for himself reaches it.
+    pub settings: Vec<(String, String)>,
+    /// Where it stands and where its log is.
+    pub folder: PathBuf,
+    /// Whether it runs as `nobody` when we are root: PostgreSQL refuses root.
+    pub as_nobody: bool,
+}
+
+/// A process that is kept running, but for the faults.
+pub struct Program {
+    /// How it is started.
+    pub start: Start,
+    child: Mutex<Option<Child>>,
+    /// How often it ended without having been told to.
+    ended: AtomicU64,
+}
+
+impl Program {
+    /// Starts it.
+    pub fn start(start: Start) -> Result<Program> {
+        let child = Mutex::new(Some(spawn(&start)?));
+        Ok(Program { start, child, ended: AtomicU64::new(0) })
+    }
+
+    /// `kill -9`, and a new one after the pause.
+    pub async fn kill(&self, pause: Duration) -> Result<()> {
+        self.restart(Signal::KILL, pause).await
+    }
+
+    /// Sends it the signal that ends it, waits until it has, and starts a new one.
+    pub async fn restart(&self, signal: Signal, pause: Duration) -> Result<()> {
+        let mut child = self.child.lock().await;
+        if let Some(mut child) = child.take() {
+            send(&child, signal);
+            child.wait().await.map_err(Error::internal)?;
+        }
+        tokio::time::sleep(pause).await;
+        *child = Some(spawn(&self.start)?);
+        Ok(())
+    }
+
+    /// Freezes it for so long.
+    pub async fn freeze(&self, span: Duration) {
+        let id = self.signal(Signal::STOP).await;
+        tokio::time::sleep(span).await;
+        if id.is_some() && id == self.id().await {
+            self.signal(Signal::CONT).await;
+        }
+    }
+
+    /// For so long it cannot write beyond the first bytes of a file: what it
+    /// writes is refused as on a full disk.
+    pub async fn fill_disk(&self, bytes: u64, span: Duration) {
+        let id = self.limit(Some(bytes)).await;
+        tokio::time::sleep(span).await;
+        if id.is_some() && id == self.id().await {
+            self.limit(None).await;
+        }
+    }
+
+    /// Starts it again when it ended by itself. To be called now and then.
+    pub async fn look_after(&self) -> Result<()> {
+        let Ok(mut child) = self.child.try_lock() else { return Ok(()) }; // a fault is at it
+        let has_ended = match child.as_mut() {
+            Some(child) => child.try_wait().map_err(Error::internal)?.is_some(),
+            None => true,
+        };
+        if has_ended {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+            *child = Some(spawn(&self.start)?);
+        }
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and kills it when it takes longer.
+    pub async fn stop(&self, within: Duration) -> Result<()> {
+        let mut child = self.child.lock().await;
+        let Some(mut child) = child.take() else { return Ok(()) };
+        send(&child, Signal::TERM);
+        if tokio::time::timeout(within, child.wait()).await.is_err() {
+            child.kill().await.map_err(Error::internal)?;
+        }
+        Ok(())
+    }
+
+    /// How often it ended without having been told to.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Where it writes what it says.
+    pub fn log(&self) -> PathBuf {
+        self.start.folder.join(format!("{}.log", self.start.name))
+    }
+
+    async fn id(&self) -> Option<u32> {
+        self.child.lock().await.as_ref().and_then(Child::id)
+    }
+
+    /// Sends it a signal; its process id.
+    async fn signal(&self, signal: Signal) -> Option<u32> {
+        let child = self.child.lock().await;
+        let child = child.as_ref()?;
+        send(child, signal);
+        child.id()
+    }
+
+    async fn limit(&self, bytes: Option<u64>) -> Option<u32> {
+        let child = self.child.lock().await;
+        let id = child.as_ref().and_then(Child::id)?;
+        let limit = Rlimit { current: bytes, maximum: None };
+        let set = rustix::process::prlimit(Pid::from_raw(id.cast_signed()), Resource::Fsize, limit);
+        if let Err(error) = set {
+            tracing::debug!(%error, process = self.start.name, "ended before its disk was full");
+        }
+        Some(id)
+    }
+}
+
+/// Runs a command to its end, with this on its standard input; what it said.
+/// Fails (`command_failed`) when it does.
+pub async fn run(start: Start, input: &str) -> Result<String> {
+    let (status, said) = output(start.clone(), input).await?;
+    match status {
+        true => Ok(said),
+        false => {
+            let message = format!("{} failed: {}", start.name, said.trim());
+            Err(Error::new(Kind::Unavailable, "command_failed", message))
+        }
+    }
+}
+
+/// The same, whether it fails or not: whether it succeeded, and what it said.
+pub async fn output(start: Start, input: &str) -> Result<(bool, String)> {
+    use tokio::io::AsyncWriteExt;
+    let mut command = command(&start);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| not_started(&start, &error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await.map_err(Error::internal)?;
+    }
+    let done = child.wait_with_output().await.map_err(Error::internal)?;
+    let said = match done.status.success() {
+        true => done.stdout,
+        false => [done.stdout, done.stderr].concat(),
+    };
+    Ok((done.status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// The newest PostgreSQL that is installed has it, or the path does.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
+    let own = newest.map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    own.into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Whether this process may become another user.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn spawn(start: &Start) -> Result<Child> {
+    let log =
+        File::options().create(true).append(true).open(start.folder.join(format!("{}.log", start.name)));
+    let log = log.map_err(Error::internal)?;
+    let mut command = command(start);
+    command.stdin(Stdio::null()).stdout(log.try_clone().map_err(Error::internal)?).stderr(log);
+    command.spawn().map_err(|error| not_started(start, &error))
+}
+
+fn not_started(start: &Start, error: &std::io::Error) -> Error {
+    let message = format!("{} cannot be started ({}): {error}", start.name, start.program.display());
+    Error::new(Kind::Unavailable, "process_not_started", message)
+}
+
+/// Behind `setpriv`, so that the kernel ends it when this process dies, and a
+/// shell, so that a write beyond the limit is refused and no death. Both exec
+/// what follows them: the process id is its own.
+fn command(start: &Start) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if start.as_nobody && is_root() {
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    }
+    command.args(["--", "sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+    command.arg(&start.program).args(&start.arguments).current_dir(&start.folder).kill_on_drop(true);
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("CARMEL_") || crate::config::is_plain_variable(&name) {
+            command.env_remove(&key);
+        }
+    }
+    command.envs(start.settings.iter().cloned());
+    command
+}
+
+fn send(child: &Child, signal: Signal) {
+    let Some(id) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+    if let Err(error) = rustix::process::kill_process(id, signal) {
+        tracing::debug!(%error, "a process ended before its signal");
+    }
+}
+
+/// A port of loopback that nobody listens on, below those that the kernel
+/// gives to clients: it stays free while its process is dead.
+pub fn free_port(taken: &mut u16) -> Result<u16> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    for _ in 0..COUNT {
+        *taken = (*taken + 1) % COUNT;
+        let port = FIRST + *taken;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Error::unavailable("no_free_port", "no port from 20000 to 31999 is free on this machine"))
+}
+
+/// What a process said last.
+pub fn last_words(log: &Path) -> String {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}
