@@ -62,6 +62,17 @@ pub fn seed_this_thread(seed: u64) {
     OF_THE_THREAD.set(Some(seed));
 }
 
+/// Each simulation opens and closes dozens of databases: the allocator of libc,
+/// which is SQLite's, is to keep what they give back.
+#[allow(unsafe_code)]
+pub fn keep_memory() {
+    for (what, bytes) in
+        [(libc::M_TRIM_THRESHOLD, i32::MAX), (libc::M_MMAP_THRESHOLD, 1 << 25), (libc::M_TOP_PAD, 1 << 25)]
+    {
+        unsafe { libc::mallopt(what, bytes) };
+    }
+}
+
 /// Stands before that of libc, which the standard library asks for the time.
 /// Threads without a seed ask the system.
 ///

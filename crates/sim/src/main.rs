@@ -17,6 +17,9 @@ use std::{
 use clap::Parser;
 use sim::{PLANTED, Plan, Template, run, shrink};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A shop of several processes in one thread, whose every delay, fault and
 /// death comes from a seed. Ends with status 1 at the first breach.
 #[derive(Parser)]
@@ -47,6 +50,7 @@ struct Args {
 #[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let args = Args::parse();
+    sim::keep_memory();
     let template = Arc::new(Template::new());
     if args.tell {
         sim::tell_all();

@@ -234,10 +234,6 @@ impl Standing {
         let stands = |step: Step, state: StepState| self.latest(step).is_some_and(|at| at.state == state);
         stands(Step::Hold, StepState::Refused) && !stands(Step::Release, StepState::Done)
     }
-
-    fn anything_to_undo(&self) -> bool {
-        self.undo().is_some()
-    }
 }
 
 /// Why the order is cancelled when a step answers with this code; nothing when

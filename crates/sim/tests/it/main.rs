@@ -11,7 +11,10 @@ use std::{
 
 use sim::{Plan, Template, run};
 
-static TEMPLATE: LazyLock<Arc<Template>> = LazyLock::new(|| Arc::new(Template::new()));
+static TEMPLATE: LazyLock<Arc<Template>> = LazyLock::new(|| {
+    sim::keep_memory();
+    Arc::new(Template::new())
+});
 
 /// How many seeds are simulated here; `cargo xtask simulate` does as many more
 /// in a second as this in a minute.
