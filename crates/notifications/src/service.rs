@@ -101,8 +101,12 @@ impl Notifications {
         let mail = Mail { name: &user.name, order: &order, reason: job.reason.as_deref() };
         let (text, html) = self.templates.render(job.occasion, &mail)?;
         let subject = job.occasion.subject(&order.number);
+        let mut key = format!("order:{}:{}", job.order, job.occasion);
+        if self.db.world().planted("inbox_forgets") {
+            key.push_str(&run.id.to_string()); // or the second mail would be harmless all the same
+        }
         let draft = Draft {
-            key: format!("order:{}:{}", job.order, job.occasion),
+            key,
             order: Some(job.order),
             asked_by: None,
             to: user.email,

@@ -4,7 +4,10 @@
 pub const PLANTED: &[(&str, &str)] = &[
     ("event_outside_its_transaction", "an event is saved in a second transaction, behind the change"),
     ("sent_before_it_is_heard", "the relay marks an event as sent before anybody has heard it"),
-    ("inbox_forgets", "a consumer does not look whether it has heard an event before"),
+    (
+        "inbox_forgets",
+        "a consumer does not look whether it has heard an event before, and its mails have no key either",
+    ),
     ("key_is_forgotten", "an idempotency key is neither saved nor looked up"),
     ("answered_before_the_commit", "a change is answered before it is committed"),
     ("job_is_done_before_its_work", "a job is marked done before its work is"),
