@@ -204,10 +204,12 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_currency_as_it_stands_or_refused(text in "\\PC{0,4}") {
-            if let Ok(currency) = text.parse::<Currency>() {
-                prop_assert_eq!(currency.as_str(), text);
-            }
+        fn any_text_is_a_currency_of_three_capitals_or_refused(text in "[A-Z]{2,4}|[A-Za-z]{3}|\\PC{0,4}") {
+            let fits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+            let read = text.parse::<Currency>();
+
+            prop_assert_eq!(read.is_ok(), fits, "{}", text);
+            prop_assert!(read.is_ok_and(|currency| currency.as_str() == text) || !fits);
         }
     }
 }
