@@ -131,7 +131,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_an_id_as_it_stands_or_refused(text in "(ord_)?([0-9a-fA-F-]{30,38}|\\PC*)") {
+        fn any_text_is_an_id_as_it_stands_or_refused(text in "ord_[0-9a-fA-F]{32}|(ord_)?([0-9a-f-]{30,38}|\\PC*)") {
             match text.parse::<OrderId>() {
                 Ok(id) => prop_assert_eq!(id.to_string(), text),
                 Err(refused) => prop_assert!(refused.contains("ord_ and 32")),
