@@ -220,6 +220,8 @@ pub fn deal<'a>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use std::collections::BTreeMap;
 
@@ -276,5 +278,27 @@ mod tests {
 
         assert_eq!(dealt, [Ok(()), Err(sku("mug")), Ok(()), Err(sku("hat"))]);
         assert_eq!(free, BTreeMap::from([(sku("cup"), 1), (sku("mug"), 0)]));
+    }
+
+    proptest! {
+        /// Stock is taken only where none is held or sold, and nothing is promised that is not.
+        #[test]
+        fn a_hold_takes_only_what_is_not_taken(
+            state in prop::sample::select(HoldState::ALL),
+            undone: bool,
+            turns in 0..3i64,
+            left in -2..3i64,
+        ) {
+            let now = Time::default();
+            let found = Reservation { state, undone, turns, expires_at: now + std::time::Duration::from_secs(60) };
+            let late = now + std::time::Duration::from_secs((60 - left) as u64);
+            let has_stock = state == HoldState::Sold || state == HoldState::Open && turns > 0;
+            match found.holding(late) {
+                Holding::Take | Holding::TakeAgain => prop_assert!(!has_stock && !undone),
+                Holding::Renew => prop_assert!(has_stock && !undone && left <= 0),
+                Holding::Answer => prop_assert!(has_stock && !undone && (left > 0 || state == HoldState::Sold)),
+                Holding::Refuse => prop_assert!(undone || !has_stock),
+            }
+        }
     }
 }

@@ -99,6 +99,8 @@ id!(/// A signed-in session: a family of refresh tokens.
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::World;
 
@@ -118,5 +120,22 @@ mod tests {
         let ids: Vec<OrderId> = (0..10_000).map(|_| OrderId::new(&world)).collect();
 
         assert!(ids.is_sorted());
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_reads_back(uuid: u128) {
+            let id = OrderId::from_uuid(crate::uuid::Uuid::from_u128(uuid));
+
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn any_text_is_an_id_as_it_stands_or_refused(text in "ord_[0-9a-fA-F]{32}|(ord_)?([0-9a-f-]{30,38}|\\PC*)") {
+            match text.parse::<OrderId>() {
+                Ok(id) => prop_assert_eq!(id.to_string(), text),
+                Err(refused) => prop_assert!(refused.contains("ord_ and 32")),
+            }
+        }
     }
 }

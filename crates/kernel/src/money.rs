@@ -148,6 +148,8 @@ impl fmt::Debug for Money {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -172,5 +174,42 @@ mod tests {
         assert_eq!(Money::new(i64::MAX, Currency::EUR).plus(euro), Err(MoneyError::TooLarge));
         assert_eq!(Money::new(i64::MAX, Currency::EUR).times(2), Err(MoneyError::TooLarge));
         assert!("eur".parse::<Currency>().is_err());
+    }
+
+    fn currency() -> impl Strategy<Value = Currency> {
+        prop::array::uniform3(b'A'..=b'Z').prop_map(Currency)
+    }
+
+    proptest! {
+        #[test]
+        fn sums_and_multiples_are_exact_or_refused(a: i64, b: i64, count: u32, currency in currency()) {
+            let money = |exact: i128| {
+                i64::try_from(exact).map(|amount| Money::new(amount, currency)).map_err(|_| MoneyError::TooLarge)
+            };
+            let (one, other) = (Money::new(a, currency), Money::new(b, currency));
+
+            prop_assert_eq!(one.plus(other), money(i128::from(a) + i128::from(b)));
+            prop_assert_eq!(one.plus(other), other.plus(one));
+            prop_assert_eq!(one.times(count), money(i128::from(a) * i128::from(count)));
+        }
+
+        #[test]
+        fn what_is_shown_has_every_digit_of_the_amount(amount: i64, currency in currency()) {
+            let shown = Money::new(amount, currency).to_string();
+            let (number, code) = shown.split_once(' ').unwrap();
+
+            prop_assert_eq!(number.replace('.', "").parse(), Ok(amount));
+            prop_assert_eq!(number.split_once('.').map_or(0, |(_, part)| part.len()), currency.digits() as usize);
+            prop_assert_eq!(code.parse(), Ok(currency));
+        }
+
+        #[test]
+        fn any_text_is_a_currency_of_three_capitals_or_refused(text in "[A-Z]{2,4}|[A-Za-z]{3}|\\PC{0,4}") {
+            let fits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+            let read = text.parse::<Currency>();
+
+            prop_assert_eq!(read.is_ok(), fits, "{}", text);
+            prop_assert!(read.is_ok_and(|currency| currency.as_str() == text) || !fits);
+        }
     }
 }

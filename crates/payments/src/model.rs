@@ -222,6 +222,8 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -268,5 +270,31 @@ mod tests {
         assert_eq!(arrows.len(), 5);
         assert!(arrows.iter().all(|(from, to)| !ends.contains(from) && from != to));
         assert!(!arrows.contains(&(PaymentState::Pending, PaymentState::Captured)));
+    }
+
+    proptest! {
+        /// The books say what the payment says, whatever is tried and however it ends.
+        #[test]
+        fn the_ledger_follows_the_arrows(
+            amount in 1..=i64::MAX,
+            tried in prop::collection::vec((prop::sample::select(AttemptKind::ALL), prop::sample::select(AttemptState::ALL)), 0..20),
+        ) {
+            let mut state = PaymentState::Pending;
+            let mut books = Vec::new();
+            for (kind, outcome) in tried {
+                if let Some((from, to)) = arrow(kind, outcome)
+                    && from == state
+                {
+                    state = to;
+                    if outcome == AttemptState::Done {
+                        books.extend(entries(kind, amount));
+                    }
+                }
+                let (captured, refunded) = amounts_in(state, amount);
+                let owed: i64 = books.iter().filter(|(at, _)| *at == Account::Provider).map(|(_, sum)| sum).sum();
+                prop_assert_eq!(owed, captured - refunded);
+                prop_assert_eq!(books.iter().map(|(_, sum)| i128::from(*sum)).sum::<i128>(), 0);
+            }
+        }
     }
 }

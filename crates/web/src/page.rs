@@ -188,6 +188,8 @@ impl IntoParams for Page {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -235,5 +237,31 @@ mod tests {
         assert_eq!(page.keys().unwrap(), Some(["a", "b"]));
         assert_eq!(page.keys::<1>().unwrap_err().code, "invalid_cursor");
         assert_eq!(Page::default().keys::<1>().unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_of_any_keys_reads_back(keys in prop::collection::vec(any::<String>(), 0..5)) {
+            let cursor = Cursor::of(&keys);
+
+            prop_assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
+        }
+
+        #[test]
+        fn any_query_is_read_or_refused(query in "((cursor|limit)=)?\\PC*") {
+            if let Err(refused) = Page::parse(&query) {
+                prop_assert!(["invalid_cursor", "invalid_limit"].contains(&&*refused.code));
+            }
+        }
+
+        /// Behind a right checksum, where the lengths of the keys are read.
+        #[test]
+        fn any_bytes_are_a_cursor_as_they_stand_or_refused(rest in prop::collection::vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..40)) {
+            let text = BASE64_URL_SAFE_NO_PAD.encode([&checksum(&rest)[..], &rest].concat());
+            match Cursor::parse(&text) {
+                Ok(cursor) => prop_assert_eq!(cursor.to_string(), text),
+                Err(refused) => prop_assert_eq!(&*refused.code, "invalid_cursor"),
+            }
+        }
     }
 }

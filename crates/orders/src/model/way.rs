@@ -262,6 +262,10 @@ fn reached(step: Step) -> Option<OrderState> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::may_move;
 
@@ -422,6 +426,79 @@ mod tests {
             Cancelled => assert!(UNDO.iter().all(|(step, _)| !kept(*step)), "{order:?}"),
             Confirmed => assert!(ALL_DONE.iter().all(|(step, _)| kept(*step)), "{order:?}"),
             _ => {}
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_saga_ends_and_keeps_only_what_its_end_says(
+            chances in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let (order, kept) = live(&chances);
+            let undoable: BTreeSet<Step> = UNDO.iter().map(|(step, _)| *step).collect();
+            let due = match order.state {
+                Cancelled => BTreeSet::new(),
+                Confirmed => undoable,
+                Refunded if order.shipped => undoable.into_iter().filter(|step| *step != Step::Capture).collect(),
+                Refunded => BTreeSet::from([Step::Hold, Step::Authorise]),
+                Shipped => undoable,
+                state => return Err(TestCaseError::fail(format!("it ends {state}"))),
+            };
+            prop_assert_eq!(kept, due, "{:?}", order);
+        }
+    }
+
+    /// An order to its end, and the effects that are left. Each chance decides
+    /// what happens next: 0 that all goes well, as it does when they run out.
+    fn live(chances: &[u8]) -> (Standing, BTreeSet<Step>) {
+        let (mut order, mut kept) = (standing(Placed, &[]), BTreeSet::new());
+        for at in 0..chances.len() + 20 {
+            let chance = chances.get(at).map_or(0, |chance| chance % 9);
+            let before = order.state;
+            match order.next() {
+                _ if chance == 1 && may_move(before, Cancelling) => order.state = Cancelling,
+                Next::Take(step) => take(&mut order, step, chance, &mut kept),
+                Next::Move(to) => order.state = to,
+                Next::Rest => match (order.state, chance) {
+                    (InReview, _) => order.approved = true,
+                    (Confirmed | Shipped, 1) => order.state = Refunding,
+                    (Confirmed, 2) => (order.state, order.shipped) = (Shipped, true),
+                    _ => return (order, kept),
+                },
+            }
+            assert!(before == order.state || may_move(before, order.state), "{before} → {}", order.state);
+        }
+        panic!("{order:?} goes on for ever");
+    }
+
+    fn take(order: &mut Standing, step: Step, chance: u8, kept: &mut BTreeSet<Step>) {
+        let forward = step.undoes().is_none();
+        let mut has_effect = || match step.undoes() {
+            Some(undone) => kept.remove(&undone),
+            None => step != Step::Screen && kept.insert(step),
+        };
+        order.begin(step, Time::default());
+        match chance {
+            2 if forward => {
+                order.end(step, &Outcome::Refused("no".into()));
+            }
+            3 if step == Step::Screen => {
+                order.end(step, &Outcome::Review);
+            }
+            4 => order.fail(step),
+            5 => {
+                has_effect();
+                order.fail(step);
+            }
+            6 => {} // the process died before it asked
+            // And here behind it.
+            7 => {
+                has_effect();
+            }
+            _ => {
+                has_effect();
+                order.end(step, &Outcome::Done);
+            }
         }
     }
 }

@@ -111,6 +111,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_key_is_one_visible_text() {
@@ -136,6 +137,24 @@ mod tests {
                 expected,
                 "{headers:?}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_a_visible_key_or_refused(bytes in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..300),
+            prop::collection::vec(b'!'..=b'~', 0..300),
+        ]) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            match header(&HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), value)])) {
+                Ok(key) => {
+                    let key = key.unwrap();
+                    prop_assert!((1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+                    prop_assert!(std::str::from_utf8(&bytes).unwrap().contains(&key));
+                }
+                Err(refused) => prop_assert_eq!(&*refused.code, "invalid_idempotency_key"),
+            }
         }
     }
 }
