@@ -195,7 +195,7 @@ impl People {
             self.change(order, |purchase| purchase.refused = Some(why));
             return;
         };
-        self.change(order, |purchase| drop(purchase.ids.insert(id.clone())));
+        self.change(order, |purchase| _ = purchase.ids.insert(id.clone()));
         let looked = self.ask(token, "GET", &format!("/orders/{id}"), "", &Value::Null).await;
         if looked.is_some_and(|(status, _)| status == 404) {
             let breach = format!("{id} was answered with 202 and is not there for who placed it");

@@ -148,7 +148,7 @@ fn told_and_there(
             match orders.get(id) {
                 None => found.push(format!("purchase {number} was answered with {id}, which is not there")),
                 Some((who, _)) if *who != purchase.who => found.push(format!("{id} is somebody else's")),
-                Some(_) => drop(known.insert(id.clone())),
+                Some(_) => _ = known.insert(id.clone()),
             }
         }
     }
@@ -160,6 +160,10 @@ fn told_and_there(
 fn wrong_end(purchase: &Purchase, order: &Value) -> Option<String> {
     let state = order["state"].as_str().unwrap_or_default();
     let reason = order["reason"].as_str().unwrap_or_default();
+    let asked = |(thing, count): &(usize, u32)| wanted(order, SHELF[*thing].0) == i64::from(*count);
+    if !purchase.lines.iter().all(asked) {
+        return Some(format!("is of {}, and not of what was asked for", order["lines"]));
+    }
     match state {
         "confirmed" | "shipped" | "delivered" => {
             let never = ["tok_declined", "tok_capture_refused"].contains(&purchase.card);
