@@ -6,6 +6,7 @@ use db::{Db, Engine, Migration, Target};
 use kernel::{Result, World};
 
 use crate::{
+    backup,
     config::{Config, Pooler},
     part::Part,
     relocate,
@@ -35,7 +36,8 @@ pub async fn open(config: &Config, world: &World, service: Part) -> Result<Db> {
     }
     let db = Db::open_with(&target, &options(config), world).await?;
     if db.engine() == Engine::Sqlite {
-        relocate::may_open(&config.data.folder)?; // once it is open, no move begins
+        relocate::may_open(&config.data.folder)?; // once it is open, no move begins, and no restore
+        backup::may_open(&config.data.folder)?;
     }
     db.migrate(&migrations(service.as_str())).await?;
     Ok(db)

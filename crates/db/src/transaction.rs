@@ -1,5 +1,7 @@
 //! A transaction that is open: what a store function takes.
 
+use std::path::Path;
+
 use kernel::{Error, Result, World};
 
 use crate::{
@@ -121,6 +123,17 @@ impl Tx {
         }
         self.interrupted = true;
         Ok(())
+    }
+
+    /// Copies a SQLite file as it is in this picture into a new one, and ends
+    /// the picture. The copy is on the disk when this is done.
+    pub async fn copy_to(self, path: &Path) -> Result<()> {
+        let Driver::Look(tx) = self.driver else {
+            return Err(Error::internal("only a picture of a SQLite file is copied"));
+        };
+        let path = path.to_owned();
+        let copied = self.db.world().blocking(move || tx.copy_to(&path)).await?;
+        copied.map_err(|failure| failure.error)
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {

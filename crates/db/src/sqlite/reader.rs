@@ -3,10 +3,11 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use kernel::Value;
-use rusqlite::Connection;
+use rusqlite::{Connection, backup::Backup};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Access, Disk, Step, connect, execute, failure, fetch, told};
@@ -17,6 +18,8 @@ use crate::{
 
 /// Readers finish within one poll, so more of them than threads would only hold memory.
 const MOST: usize = 4;
+/// Pages that are copied between two looks at whether something is in the way.
+const PAGES: std::ffi::c_int = 4096;
 
 /// Connections that only look.
 pub(crate) struct Readers {
@@ -88,6 +91,13 @@ impl ReadTx {
     pub fn execute(&self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
         self.readers.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
         execute(self.connection(), sql, values)
+    }
+
+    /// Copies the file, as this transaction sees it, into a new one.
+    pub fn copy_to(&self, path: &Path) -> Result<(), Failure> {
+        let mut copy = Connection::open(path).map_err(failure)?;
+        let backup = Backup::new(self.connection(), &mut copy).map_err(failure)?;
+        backup.run_to_completion(PAGES, Duration::ZERO, None).map_err(failure)
     }
 
     fn connection(&self) -> &Connection {
