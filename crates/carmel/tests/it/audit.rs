@@ -3,12 +3,13 @@
 
 use carmel::{
     audit::{self, Terms},
+    config::Config,
     shop,
 };
 use testkit::{TestDb, both_databases, client::Person, clock::Clock, process::Carmel};
 
 use crate::{
-    harness::{self, Shop, id},
+    harness::{Shop, id},
     process::{PROGRAM, furnish, lent, on, run, said},
 };
 
@@ -145,14 +146,16 @@ async fn the_exit_status_and_the_json_say_what_was_found() {
 
 /// What is left of a shop that has sold twice and has ended.
 struct After {
-    db: TestDb,
+    _db: TestDb,
+    config: Config,
     clock: Clock,
     orders: [String; 2],
 }
 
 impl After {
     async fn two_orders(db: TestDb) -> After {
-        let shop = Shop::start(db).await;
+        let mut config = Config::default();
+        let shop = Shop::start_with(db, |chosen| config = chosen.clone()).await;
         shop.stock("mug", 1200, 5).await;
         let ann = shop.customer().await;
         let mut orders = [String::new(), String::new()];
@@ -161,12 +164,12 @@ impl After {
             shop.settle().await;
         }
         let clock = shop.clock.clone();
-        After { db: shop.close().await, clock, orders }
+        After { _db: shop.close().await, config, clock, orders }
     }
 
     /// The shop without its workers: what is broken stays broken.
     async fn open(&self) -> shop::Shop {
-        shop::Shop::open(&harness::settings(&self.db), &self.clock.world()).await.unwrap()
+        shop::Shop::open(&self.config, &self.clock.world()).await.unwrap()
     }
 }
 
