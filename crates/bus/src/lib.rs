@@ -10,7 +10,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod audit;
+pub mod audit;
 mod bus;
 mod carrier;
 mod deliver;

@@ -82,12 +82,9 @@ enum Command {
     /// Looks after administrators.
     #[command(subcommand)]
     Admin(AdminCommand),
-    /// Checks every invariant of the shop; exit status 1 when one is broken.
-    Audit {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Checks every invariant of the shop, beside one that runs or of one that does not. Exit status 1 when one is
+    /// broken, 2 when it could not look.
+    Audit(AuditArguments),
     /// Starts a shop in a folder of its own, kills, stops and cuts off its parts while people buy, and compares
     /// what was answered with what is there in the end; exit status 1 when something was lost, doubled or oversold.
     Torture(torture::Options),
@@ -107,6 +104,20 @@ enum Command {
     /// What the project's own checks need.
     #[command(subcommand, hide = true)]
     Internal(InternalCommand),
+}
+
+#[derive(clap::Args)]
+struct AuditArguments {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Mends what can be derived again, and says each thing it mended: work that is stuck is put back for the shop's
+    /// workers, events are sent again, holds past their time are given back. Books no money.
+    #[arg(long)]
+    repair: bool,
+    /// The shop does not run: what it left to be done is not late. (Of a shop in files this is found out.)
+    #[arg(long)]
+    stopped: bool,
 }
 
 #[derive(clap::Subcommand)]
@@ -232,7 +243,7 @@ async fn execute(
         Command::Admin(AdminCommand::Create { email, name }) => {
             create_admin(&config, &world, &email, &name).await?
         }
-        Command::Audit { json } => return audited(&config, &world, json).await,
+        Command::Audit(how) => return Ok(audited(&config, &world, &how).await),
         Command::Torture(options) => {
             return Ok(torture::torture(&options, config.kafka.brokers, &world).await);
         }
@@ -290,18 +301,27 @@ async fn create_admin(config: &Config, world: &World, email: &str, name: &str) -
     Ok(())
 }
 
-async fn audited(config: &Config, world: &World, json: bool) -> Result<ExitCode> {
-    let shop = Shop::open(config, world).await?;
-    let report = audit::audit(&shop).await?;
-    shop.close().await;
+/// Audits and says what was found; that it could not look is a status of its own.
+async fn audited(config: &Config, world: &World, how: &AuditArguments) -> ExitCode {
+    match audit::command(config, world, how.repair, how.stopped).await {
+        Ok(report) => say(&report, how.json),
+        Err(error) => {
+            eprintln!("carmel: the audit could not look: {}", error.chain());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn say(report: &audit::Report, json: bool) -> ExitCode {
     if json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(Error::internal)?);
+        println!("{}", serde_json::to_string_pretty(report).expect("a report is plain text"));
     } else {
         report.looked_at.iter().for_each(|line| println!("looked at {line}"));
+        report.mended.iter().for_each(|line| println!("mended {line}"));
         report.breaches.iter().for_each(|line| println!("BREACH {line}"));
         println!("{} breaches", report.breaches.len());
     }
-    Ok(if report.breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if report.breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A shop in a folder that is gone afterwards, for what needs none of its data.

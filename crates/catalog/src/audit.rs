@@ -2,33 +2,36 @@
 
 use std::time::Duration;
 
-use db::{Db, query, query_for};
+use db::{Db, Tx, query, query_for};
 use kernel::{CategoryId, ProductId, Result, Sku, Time, Value};
 
 /// At most so many findings of a kind: who has more has one cause.
 const MOST: i64 = 100;
 /// What was changed longer ago may have lost its events: the outbox keeps
-/// those that were sent for a week.
-const HORIZON: Duration = Duration::from_secs(6 * 24 * 3600);
+/// those that were sent for `events.keep_days`, a day at least.
+const HORIZON: Duration = Duration::from_secs(23 * 3600);
 /// Products looked at in one go.
 const AT_ONCE: i64 = 1000;
 
 /// Breaches, each a sentence.
 pub async fn audit(db: &Db) -> Result<Vec<String>> {
-    let mut found = tables(db).await?;
-    found.extend(events(db).await?);
+    breaches(&mut db.picture().await?).await
+}
+
+/// The same, seen in a picture of the database.
+pub async fn breaches(tx: &mut Tx) -> Result<Vec<String>> {
+    let mut found = tables(tx).await?;
+    found.extend(events(tx).await?);
     Ok(found)
 }
 
 /// Every product that was changed lately has announced its version.
-async fn events(db: &Db) -> Result<Vec<String>> {
-    let since = db.world().now() - HORIZON;
+async fn events(tx: &mut Tx) -> Result<Vec<String>> {
+    let since = tx.world().now() - HORIZON;
     let mut found = Vec::new();
     let mut after = ProductId::from_uuid(kernel::uuid::Uuid::nil());
     while found.len() < MOST as usize {
-        let page: Result<Vec<(ProductId, i64, i64)>> =
-            db::snapshot!(db, async |tx| { versions(tx, after, since).await });
-        let page = page?;
+        let page = versions(tx, after, since).await?;
         let Some(last) = page.last() else { break };
         after = last.0;
         let silent = page.iter().filter(|(_, version, announced)| version != announced);
@@ -40,7 +43,7 @@ async fn events(db: &Db) -> Result<Vec<String>> {
 }
 
 /// Products with their versions and the last ones they announced.
-async fn versions(tx: &mut db::Tx, after: ProductId, since: Time) -> Result<Vec<(ProductId, i64, i64)>> {
+async fn versions(tx: &mut Tx, after: ProductId, since: Time) -> Result<Vec<(ProductId, i64, i64)>> {
     let products: Vec<(ProductId, i64)> =
         query("SELECT id, version FROM products WHERE id > $1 AND updated_at > $2 ORDER BY id LIMIT $3")
             .bind(after)
@@ -62,34 +65,32 @@ async fn versions(tx: &mut db::Tx, after: ProductId, since: Time) -> Result<Vec<
 }
 
 /// Prices are the last ones of their history, and the categories are a tree.
-async fn tables(db: &Db) -> Result<Vec<String>> {
-    db::snapshot!(db, async |tx| {
-        let mispriced: Vec<(Sku, i64, Option<i64>)> = query(
-            "SELECT v.sku, v.price, h.price FROM variants v
-             LEFT JOIN price_history h ON h.variant_id = v.id AND h.version =
-                 (SELECT MAX(last.version) FROM price_history last WHERE last.variant_id = v.id)
-             WHERE h.price IS NULL OR h.price <> v.price OR h.currency <> v.currency OR h.version > v.version
-             ORDER BY v.sku LIMIT $1",
-        )
-        .bind(MOST)
-        .fetch_all(tx)
-        .await?;
-        let rootless: Vec<(CategoryId,)> = query(
-            "WITH RECURSIVE tree(id) AS (
-                 SELECT id FROM categories WHERE parent_id IS NULL
-                 UNION SELECT c.id FROM categories c JOIN tree t ON c.parent_id = t.id
-             )
-             SELECT id FROM categories WHERE id NOT IN (SELECT id FROM tree) ORDER BY id LIMIT $1",
-        )
-        .bind(MOST)
-        .fetch_all(tx)
-        .await?;
+async fn tables(tx: &mut Tx) -> Result<Vec<String>> {
+    let mispriced: Vec<(Sku, i64, Option<i64>)> = query(
+        "SELECT v.sku, v.price, h.price FROM variants v
+         LEFT JOIN price_history h ON h.variant_id = v.id AND h.version =
+             (SELECT MAX(last.version) FROM price_history last WHERE last.variant_id = v.id)
+         WHERE h.price IS NULL OR h.price <> v.price OR h.currency <> v.currency OR h.version > v.version
+         ORDER BY v.sku LIMIT $1",
+    )
+    .bind(MOST)
+    .fetch_all(tx)
+    .await?;
+    let rootless: Vec<(CategoryId,)> = query(
+        "WITH RECURSIVE tree(id) AS (
+             SELECT id FROM categories WHERE parent_id IS NULL
+             UNION SELECT c.id FROM categories c JOIN tree t ON c.parent_id = t.id
+         )
+         SELECT id FROM categories WHERE id NOT IN (SELECT id FROM tree) ORDER BY id LIMIT $1",
+    )
+    .bind(MOST)
+    .fetch_all(tx)
+    .await?;
 
-        let mispriced = mispriced.into_iter().map(|(sku, price, noted)| match noted {
-            Some(noted) => format!("{sku} costs {price}, and the last price in its history is {noted}"),
-            None => format!("{sku} costs {price}, and its history has no price"),
-        });
-        let rootless = rootless.into_iter().map(|(id,)| format!("{id} is part of itself"));
-        Ok::<_, kernel::Error>(mispriced.chain(rootless).collect())
-    })
+    let mispriced = mispriced.into_iter().map(|(sku, price, noted)| match noted {
+        Some(noted) => format!("{sku} costs {price}, and the last price in its history is {noted}"),
+        None => format!("{sku} costs {price}, and its history has no price"),
+    });
+    let rootless = rootless.into_iter().map(|(id,)| format!("{id} is part of itself"));
+    Ok(mispriced.chain(rootless).collect())
 }

@@ -113,6 +113,18 @@ enum Kind {
     Postgres(Postgres),
 }
 
+/// Keeps everybody from opening a SQLite file until it is dropped. Fails with
+/// `database_in_use` while anybody has it open.
+pub fn keep_closed(path: &std::path::Path) -> Result<KeptClosed> {
+    let lock = Claim::Alone.take(path).map_err(|failure| failure.error)?;
+    Ok(KeptClosed { _lock: lock })
+}
+
+/// That nobody has a file open.
+pub struct KeptClosed {
+    _lock: std::fs::File,
+}
+
 /// How it is opened: the first for PostgreSQL, the others for SQLite.
 struct Opening<'a> {
     options: &'a Options,
@@ -213,6 +225,25 @@ impl Db {
             Kind::Sqlite(sqlite) => sqlite.close().await,
             Kind::Postgres(postgres) => postgres.close().await,
         }
+    }
+
+    /// Begins to look at one picture of everything, for as long as that takes:
+    /// what an audit needs. What is committed from now on is not in it. Ends when
+    /// it is dropped.
+    pub async fn picture(&self) -> Result<Tx> {
+        let mut tx = Attempts::new(self, Mode::Snapshot).begin().await?;
+        if self.engine() == Engine::Postgres {
+            let patience =
+                "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+            tx.batch(patience).await?;
+        }
+        // The picture is of the moment of the first question. SQLite takes none before it reads the file.
+        let first = query_for(
+            "SELECT COUNT(*) FROM sqlite_schema",
+            "SELECT CAST(COUNT(*) AS BIGINT) FROM pg_namespace",
+        );
+        first.fetch_one::<(i64,)>(&mut tx).await?;
+        Ok(tx)
     }
 
     /// Begins a transaction, and says what it is: one that nobody near can

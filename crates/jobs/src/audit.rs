@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use db::{Db, query};
+use db::{Db, Tx, query};
 use kernel::{JobId, Result, Time};
 
 use crate::store;
@@ -19,35 +19,76 @@ const MOST: i64 = 100;
 /// Breaches, each a sentence: dead letters that nobody has repeated, and jobs
 /// that no runner takes.
 pub async fn audit(db: &Db) -> Result<Vec<String>> {
-    let before = db.world().now() - GRACE;
-    db::read!(db, async |tx| {
-        let dead = store::dead(tx, MOST).await?;
-        let lost: Vec<(JobId, String, Time)> = query(
-            "SELECT id, name, leased_until_at FROM jobs WHERE state = 'running' AND leased_until_at < $1
-             ORDER BY leased_until_at LIMIT $2",
-        )
-        .bind(before)
-        .bind(MOST)
-        .fetch_all(tx)
-        .await?;
-        let idle: Vec<(JobId, String, Time)> = query(
-            "SELECT id, name, run_at FROM jobs WHERE state = 'waiting' AND run_at < $1
-               AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = jobs.queue AND paused = TRUE)
-             ORDER BY run_at LIMIT $2",
-        )
-        .bind(before)
-        .bind(MOST)
-        .fetch_all(tx)
-        .await?;
-        let dead = dead.into_iter().map(|job| {
-            let error = job.last_error.unwrap_or_default();
-            format!("dead letter: {} ({}) after {} attempts: {error}", job.id, job.name, job.attempt)
-        });
-        let lost = lost.into_iter().map(|(id, name, until)| {
-            format!("{id} ({name}) is past its lease since {until} and nobody took it")
-        });
-        let idle =
-            idle.into_iter().map(|(id, name, at)| format!("{id} ({name}) should have run at {at} and waits"));
-        Ok::<_, kernel::Error>(dead.chain(lost).chain(idle).collect())
-    })
+    breaches(&mut db.picture().await?).await
+}
+
+/// The same, seen in a picture of the database.
+pub async fn breaches(tx: &mut Tx) -> Result<Vec<String>> {
+    let before = tx.world().now() - GRACE;
+    let dead = store::dead(tx, MOST).await?;
+    let lost: Vec<(JobId, String, Time)> = query(
+        "SELECT id, name, leased_until_at FROM jobs WHERE state = 'running' AND leased_until_at < $1
+         ORDER BY leased_until_at LIMIT $2",
+    )
+    .bind(before)
+    .bind(MOST)
+    .fetch_all(tx)
+    .await?;
+    let idle: Vec<(JobId, String, Time)> = query(
+        "SELECT id, name, run_at FROM jobs WHERE state = 'waiting' AND run_at < $1
+           AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = jobs.queue AND paused = TRUE)
+         ORDER BY run_at LIMIT $2",
+    )
+    .bind(before)
+    .bind(MOST)
+    .fetch_all(tx)
+    .await?;
+    let dead = dead.into_iter().map(|job| {
+        let error = job.last_error.unwrap_or_default();
+        format!("dead letter: {} ({}) after {} attempts: {error}", job.id, job.name, job.attempt)
+    });
+    let lost = lost
+        .into_iter()
+        .map(|(id, name, until)| format!("{id} ({name}) is past its lease since {until} and nobody took it"));
+    let idle =
+        idle.into_iter().map(|(id, name, at)| format!("{id} ({name}) should have run at {at} and waits"));
+    Ok(dead.chain(lost).chain(idle).collect())
+}
+
+/// Lets jobs whose worker was lost, and those that wait for long, be begun by
+/// the next runner that looks. The fencing token keeps out a worker that was
+/// not lost after all. Says which they are; dead letters are left to a person.
+pub async fn free(tx: &mut Tx) -> Result<Vec<String>> {
+    let before = tx.world().now() - GRACE;
+    // One whose key waits already stays: that one does its work once a runner has taken it over.
+    let lost: Vec<(JobId, String)> = query(
+        "UPDATE jobs SET state = 'waiting', ready = TRUE, leased_until_at = NULL, handed_at = NULL,
+                token = token + 1, run_at = $2
+         WHERE state = 'running' AND leased_until_at < $1 AND attempt < attempts AND NOT EXISTS (
+             SELECT 1 FROM jobs other
+             WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)
+         RETURNING id, name",
+    )
+    .bind(before)
+    .bind(tx.world().now())
+    .fetch_all(tx)
+    .await?;
+    let idle: Vec<(JobId, String)> = query(
+        "UPDATE jobs SET ready = TRUE, handed_at = NULL
+         WHERE state = 'waiting' AND run_at < $1 AND (ready = FALSE OR handed_at IS NOT NULL) RETURNING id, name",
+    )
+    .bind(before)
+    .fetch_all(tx)
+    .await?;
+    tx.signal(store::SIGNAL);
+    let lost = lost.into_iter().map(|(id, name)| format!("{id} ({name}) waits for a runner again"));
+    let idle = idle.into_iter().map(|(id, name)| format!("{id} ({name}) is ready to be begun"));
+    Ok(lost.chain(idle).collect())
+}
+
+/// The next time at which a schedule of this service adds a job; none when no
+/// runner was ever here. While runners are at work it lies ahead.
+pub async fn next_slot(tx: &mut Tx) -> Result<Option<Time>> {
+    let (next,) = query("SELECT MIN(next_at) FROM schedules").fetch_one(tx).await?;
+    Ok(next)
 }

@@ -13,7 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod attempt;
-mod audit;
+pub mod audit;
 mod bullmq;
 mod claim;
 mod leases;

@@ -99,13 +99,3 @@ pub async fn mark_sent(tx: &mut Tx, id: MessageId, at: Time) -> Result<bool> {
         .await?;
     Ok(marked == 1)
 }
-
-/// Messages that are still to be sent, behind `after`, with their jobs.
-pub async fn queued(tx: &mut Tx, after: MessageId, limit: i64) -> Result<Vec<(MessageId, Option<JobId>)>> {
-    // The state stands in the text, so that the planner sees the partial index.
-    query("SELECT id, job_id FROM messages WHERE state = 'queued' AND id > $1 ORDER BY id LIMIT $2")
-        .bind(after)
-        .bind(limit)
-        .fetch_all(tx)
-        .await
-}

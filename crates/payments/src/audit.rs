@@ -1,23 +1,26 @@
 //! Whether the books of payments are right, and agree with the sandbox's.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use contracts::payments::PaymentState;
 use db::{Db, Tx, query};
 use kernel::{AttemptId, Currency, OrderId, Result, Time};
 
 use crate::{
-    model::{Account, AttemptState, Payment, amounts_in},
+    model::{Payment, amounts_in},
     sandbox::{self, ChargeState},
     store,
 };
 
-/// How many payments are looked at in one picture.
-const AT_ONCE: i64 = 200;
-/// How many payments are told of at once.
-const PAGE: i64 = 500;
+/// How many payments are looked at in one go.
+const AT_ONCE: i64 = 10_000;
 /// Before all others.
 const NO_ORDER: OrderId = OrderId::from_uuid(kernel::uuid::Uuid::nil());
+/// Behind all others.
+const LAST_ORDER: OrderId = OrderId::from_uuid(kernel::uuid::Uuid::max());
 /// How many breaches of one kind are told of: the first hundred say enough.
 const MOST_TOLD: i64 = 100;
 /// How long an attempt may be without an outcome, and a promise to an order
@@ -28,36 +31,60 @@ const LONGEST_OPEN: Duration = Duration::from_secs(15 * 60);
 /// order that the provider is being asked about at this moment is passed by,
 /// unless that takes too long.
 pub async fn audit(db: &Db) -> Result<Vec<String>> {
-    let before = db.world().now() - LONGEST_OPEN;
-    let general: Result<Vec<String>> = db::snapshot!(db, async |tx| { general(tx, before).await });
-    let mut breaches = general?;
-    let mut after = NO_ORDER;
-    loop {
-        let page: Result<(Option<OrderId>, Vec<String>)> = db::snapshot!(db, async |tx| {
-            let payments = store::payments_after(tx, after, AT_ONCE).await?;
-            let with_sandbox = sandbox::any_charge(tx).await?;
-            let mut breaches = Vec::new();
-            for payment in &payments {
-                breaches.extend(one(tx, payment, with_sandbox).await?);
+    breaches(&mut db.picture().await?).await
+}
+
+/// The same, seen in a picture of the database.
+pub async fn breaches(tx: &mut Tx) -> Result<Vec<String>> {
+    let before = tx.world().now() - LONGEST_OPEN;
+    let mut found = general(tx, before).await?;
+    let with_sandbox = sandbox::any_charge(tx).await?;
+    let (mut after, told) = (NO_ORDER, found.len());
+    while after < LAST_ORDER && found.len() - told < MOST_TOLD as usize {
+        let payments = store::payments_after(tx, after, AT_ONCE).await?;
+        let last = payments.last().map_or(LAST_ORDER, |payment| payment.order_id);
+        let range = (after, last);
+        let mut owed: HashMap<_, _> = store::owed_between(tx, range).await?.into_iter().collect();
+        let mut refunds: HashMap<_, _> = store::refunded_between(tx, range).await?.into_iter().collect();
+        let mut charges: HashMap<OrderId, Vec<(ChargeState, i64)>> = HashMap::new();
+        let mut unsettled = HashSet::new();
+        if with_sandbox {
+            for (order, state, amount) in sandbox::charges_between(tx, range).await? {
+                charges.entry(order).or_default().push((state, amount));
             }
-            Ok((payments.last().map(|payment| payment.order_id), breaches))
-        });
-        let (last, found) = page?;
-        breaches.extend(found);
-        match last {
-            Some(last) => after = last,
-            None => return Ok(breaches),
+            unsettled =
+                store::unsettled_between(tx, range).await?.into_iter().map(|(order,)| order).collect();
         }
+        for payment in &payments {
+            let order = payment.order_id;
+            let owed = owed.remove(&order).unwrap_or(0);
+            let refunded = refunds.remove(&order).unwrap_or(0);
+            found.extend(books(payment, owed, refunded));
+            let theirs = charges.remove(&order).unwrap_or_default();
+            if with_sandbox && !unsettled.contains(&order) {
+                found.extend(provider(payment, &theirs));
+            }
+        }
+        found.extend(
+            owed.into_keys().map(|order| format!("the ledger has entries of {order}, which has no payment")),
+        );
+        found.extend(
+            refunds.into_keys().map(|order| format!("there are refunds of {order}, which has no payment")),
+        );
+        after = last;
     }
+    Ok(found)
 }
 
 /// The payments of the orders behind the given one in the order of the orders'
-/// ids, at most 500, as the audit of the whole shop needs them; none at the end.
-pub async fn facts(db: &Db, after: Option<OrderId>) -> Result<Vec<contracts::payments::Payment>> {
-    let after = after.unwrap_or(NO_ORDER);
-    let found: Result<Vec<Payment>> =
-        db::read!(db, async |tx| { store::payments_after(tx, after, PAGE).await });
-    Ok(found?.into_iter().map(Into::into).collect())
+/// ids, at most so many, as the audit of the whole shop needs them; none at the end.
+pub async fn facts(
+    tx: &mut Tx,
+    after: Option<OrderId>,
+    most: i64,
+) -> Result<Vec<contracts::payments::Payment>> {
+    let found: Vec<Payment> = store::payments_after(tx, after.unwrap_or(NO_ORDER), most).await?;
+    Ok(found.into_iter().map(Into::into).collect())
 }
 
 async fn general(tx: &mut Tx, before: Time) -> Result<Vec<String>> {
@@ -83,33 +110,31 @@ async fn general(tx: &mut Tx, before: Time) -> Result<Vec<String>> {
     Ok(breaches)
 }
 
-async fn one(tx: &mut Tx, payment: &Payment, with_sandbox: bool) -> Result<Vec<String>> {
-    let order = payment.order_id;
+/// A payment against its ledger and its refunds.
+fn books(payment: &Payment, owed: i64, refunds: i64) -> Vec<String> {
+    let Payment { order_id: order, captured, refunded, amount, state, .. } = payment;
     let mut breaches = Vec::new();
-    if (payment.captured, payment.refunded) != amounts_in(payment.state, payment.amount) {
-        let Payment { captured, refunded, amount, state, .. } = payment;
+    if refunded > captured {
+        breaches.push(format!("{refunded} of {order} are refunded, but only {captured} captured"));
+    } else if (*captured, *refunded) != amounts_in(*state, *amount) {
         breaches.push(format!(
             "the payment of {order} is {state}, but {captured} of {amount} captured and {refunded} refunded"
         ));
     }
-    let ledger = store::ledger(tx, order).await?;
-    let owed: i64 =
-        ledger.iter().filter(|entry| entry.account == Account::Provider).map(|entry| entry.amount).sum();
-    if owed != payment.captured - payment.refunded {
+    if owed != captured - refunded {
         breaches.push(format!(
             "the ledger says that {owed} of {order} is with the provider, its payment says otherwise"
         ));
     }
-    let refunded: i64 = store::refunds(tx, order).await?.iter().map(|refund| refund.amount).sum();
-    if refunded != payment.refunded {
-        breaches.push(format!("the refunds of {order} add up to {refunded}, not to {}", payment.refunded));
+    if refunds != *refunded {
+        breaches.push(format!("the refunds of {order} add up to {refunds}, not to {refunded}"));
     }
-    let settled =
-        store::attempts(tx, order).await?.iter().all(|attempt| attempt.state != AttemptState::Pending);
-    if !with_sandbox || !settled {
-        return Ok(breaches);
-    }
-    let charges = sandbox::charges_of(tx, order).await?;
+    breaches
+}
+
+/// A payment against the provider's books.
+fn provider(payment: &Payment, theirs: &[(ChargeState, i64)]) -> Option<String> {
+    let order = payment.order_id;
     let expected = match payment.state {
         PaymentState::Authorised => Some(ChargeState::Authorised),
         PaymentState::Captured => Some(ChargeState::Captured),
@@ -117,13 +142,8 @@ async fn one(tx: &mut Tx, payment: &Payment, with_sandbox: bool) -> Result<Vec<S
         PaymentState::Refunded => Some(ChargeState::Refunded),
         PaymentState::Pending | PaymentState::Declined => None,
     };
-    let theirs: Vec<(ChargeState, i64)> =
-        charges.iter().map(|charge| (charge.state, charge.amount)).collect();
     let ours: Vec<(ChargeState, i64)> = expected.map(|state| (state, payment.amount)).into_iter().collect();
-    if theirs != ours {
-        breaches.push(format!("the provider's books say {theirs:?} of {order}, ours say {ours:?}"));
-    }
-    Ok(breaches)
+    (theirs != ours).then(|| format!("the provider's books say {theirs:?} of {order}, ours say {ours:?}"))
 }
 
 async fn unbalanced(tx: &mut Tx) -> Result<Vec<(OrderId, AttemptId, i64)>> {

@@ -270,8 +270,8 @@ impl Shop {
         self.close().await;
     }
 
-    /// Ends the workers and the server.
-    pub async fn close(self) {
+    /// Ends the workers and the server; what is left is its tables.
+    pub async fn close(self) -> TestDb {
         match self.running {
             Running::Here { stop, server, workers } => {
                 stop.cancel();
@@ -281,6 +281,7 @@ impl Shop {
             Running::Apart(fleet) => fleet.stop().await,
         }
         self.inside.close().await;
+        self.db
     }
 }
 

@@ -6,6 +6,7 @@
 mod fleet;
 
 mod accounts;
+mod audit;
 mod buying;
 mod cancelling;
 mod contracts;

@@ -351,7 +351,7 @@ pub async fn states_after(tx: &mut Tx, after: OrderId, limit: i64) -> Result<Vec
 pub async fn lines_between(tx: &mut Tx, after: OrderId, until: OrderId) -> Result<Vec<(OrderId, Sku, u32)>> {
     query(
         "SELECT order_id, sku, quantity FROM hold_lines
-         WHERE order_id > $1 AND order_id <= $2 ORDER BY order_id, sku LIMIT 50000",
+         WHERE order_id > $1 AND order_id <= $2 ORDER BY order_id, sku LIMIT 1000000",
     )
     .bind(after)
     .bind(until)
@@ -359,15 +359,68 @@ pub async fn lines_between(tx: &mut Tx, after: OrderId, until: OrderId) -> Resul
     .await
 }
 
-/// What a SKU's movements add up to.
-pub async fn moved(tx: &mut Tx, sku: &Sku) -> Result<i64> {
-    let (sum,): (Option<i64>,) =
-        query("SELECT CAST(SUM(quantity) AS BIGINT) FROM movements WHERE sku = $1 AND location = $2")
-            .bind(sku)
-            .bind(MAIN)
-            .fetch_one(tx)
-            .await?;
-    Ok(sum.unwrap_or(0))
+/// What the movements of the SKUs in a range add up to.
+pub async fn moved_between(tx: &mut Tx, after: &str, until: &str) -> Result<Vec<(Sku, i64)>> {
+    query(
+        "SELECT sku, CAST(SUM(quantity) AS BIGINT) FROM movements
+         WHERE sku > $1 AND sku <= $2 AND location = $3 GROUP BY sku ORDER BY sku LIMIT 10000",
+    )
+    .bind(after)
+    .bind(until)
+    .bind(MAIN)
+    .fetch_all(tx)
+    .await
+}
+
+/// The last versions that the SKUs in a range have announced, as far as the
+/// outbox reaches.
+pub async fn announced_between(tx: &mut Tx, after: &str, until: &str) -> Result<Vec<(Sku, i64)>> {
+    query(
+        "SELECT subject, MAX(version) FROM outbox
+         WHERE subject > $1 AND subject <= $2 AND topic = 'inventory.stock_changed'
+         GROUP BY subject ORDER BY subject LIMIT 10000",
+    )
+    .bind(after)
+    .bind(until)
+    .fetch_all(tx)
+    .await
+}
+
+/// SKUs that were moved and have no stock.
+pub async fn without_stock(tx: &mut Tx, limit: i64) -> Result<Vec<(Sku,)>> {
+    query(
+        "SELECT DISTINCT m.sku FROM movements m
+         WHERE NOT EXISTS (SELECT 1 FROM stock s WHERE s.sku = m.sku AND s.location = m.location)
+         ORDER BY m.sku LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(tx)
+    .await
+}
+
+/// Holds that are open and ended before then, the oldest first.
+pub async fn overdue(tx: &mut Tx, before: Time, limit: i64) -> Result<Vec<(OrderId, Time)>> {
+    query(
+        "SELECT order_id, expires_at FROM holds WHERE state = 'open' AND expires_at <= $1
+         ORDER BY expires_at, order_id LIMIT $2",
+    )
+    .bind(before)
+    .bind(limit)
+    .fetch_all(tx)
+    .await
+}
+
+/// The last of so many orders behind this one; none at the end.
+pub async fn last_of_page(tx: &mut Tx, after: OrderId, most: i64) -> Result<Option<OrderId>> {
+    let last: Vec<(OrderId,)> = query(
+        "SELECT order_id FROM (SELECT order_id FROM holds WHERE order_id > $1 ORDER BY order_id LIMIT $2) AS page
+         ORDER BY order_id DESC LIMIT 1",
+    )
+    .bind(after)
+    .bind(most)
+    .fetch_all(tx)
+    .await?;
+    Ok(last.first().map(|(order,)| *order))
 }
 
 /// What the open holds of the SKUs in a range add up to.
@@ -383,19 +436,26 @@ pub async fn open_holds(tx: &mut Tx, after: &str, until: &str) -> Result<Vec<(Sk
     .await
 }
 
-/// Orders whose movements do not add up to what they bought: minus each line
-/// while it is sold, nothing otherwise. Whose, of what, how many, and the sum.
-pub async fn wrongly_moved(tx: &mut Tx, limit: i64) -> Result<Vec<(OrderId, Sku, i64, i64)>> {
+/// Orders of a range whose movements do not add up to what they bought: minus
+/// each line while it is sold, nothing otherwise. Whose, of what, how many, and
+/// the sum; at most 100.
+pub async fn wrongly_moved(
+    tx: &mut Tx,
+    after: OrderId,
+    until: OrderId,
+) -> Result<Vec<(OrderId, Sku, i64, i64)>> {
     query(
         "SELECT h.order_id, l.sku, l.quantity, CAST(COALESCE(SUM(m.quantity), 0) AS BIGINT)
          FROM holds h JOIN hold_lines l ON l.order_id = h.order_id
-         LEFT JOIN movements m ON m.order_id = h.order_id AND m.sku = l.sku
+         LEFT JOIN movements m ON m.order_id = l.order_id AND m.sku = l.sku
+         WHERE h.order_id > $1 AND h.order_id <= $2
          GROUP BY h.order_id, h.state, l.sku, l.quantity
-         HAVING CASE WHEN h.state = $1 THEN -l.quantity ELSE 0 END <> COALESCE(SUM(m.quantity), 0)
-         ORDER BY h.order_id, l.sku LIMIT $2",
+         HAVING CASE WHEN h.state = $3 THEN -l.quantity ELSE 0 END <> COALESCE(SUM(m.quantity), 0)
+         ORDER BY h.order_id, l.sku LIMIT 100",
     )
+    .bind(after)
+    .bind(until)
     .bind(HoldState::Sold)
-    .bind(limit)
     .fetch_all(tx)
     .await
 }

@@ -51,11 +51,17 @@ async fn every_order_is_told_of_once_page_by_page(db: TestDb) {
     shop.release(released).await.unwrap();
     shop.release(never).await.unwrap();
 
-    let first = inventory::facts(&shop.db, None).await.unwrap();
-    let second = inventory::facts(&shop.db, Some(first[499].order)).await.unwrap();
+    let first = inventory::facts(&mut shop.db.picture().await.unwrap(), None, 500).await.unwrap();
+    let second =
+        inventory::facts(&mut shop.db.picture().await.unwrap(), Some(first[499].order), 500).await.unwrap();
 
     assert_eq!((first.len(), second.len()), (500, 11));
-    assert!(inventory::facts(&shop.db, Some(second[10].order)).await.unwrap().is_empty());
+    assert!(
+        inventory::facts(&mut shop.db.picture().await.unwrap(), Some(second[10].order), 500)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let told: HashMap<_, _> = first.into_iter().chain(second).map(|fact| (fact.order, fact)).collect();
     assert_eq!(told.len(), 511);
     for (order, state) in [

@@ -64,7 +64,7 @@ pub async fn state(tx: &mut Tx, id: OrderId) -> Result<Option<OrderState>> {
 /// What was bought; an order has at most 100 lines.
 pub async fn lines(tx: &mut Tx, id: OrderId, currency: Currency) -> Result<Vec<OrderLine>> {
     let rows: Vec<LineRow> = query(
-        "SELECT order_id, sku, name, quantity, price FROM order_lines WHERE order_id = $1 ORDER BY line LIMIT 100",
+        "SELECT sku, name, quantity, price FROM order_lines WHERE order_id = $1 ORDER BY line LIMIT 100",
     )
     .bind(id)
     .fetch_all(tx)
@@ -73,21 +73,19 @@ pub async fn lines(tx: &mut Tx, id: OrderId, currency: Currency) -> Result<Vec<O
 }
 
 /// A row of `order_lines`: the currency is the order's.
-pub struct LineRow {
-    /// Whose.
-    pub order_id: OrderId,
+struct LineRow {
     sku: kernel::Sku,
     name: String,
     quantity: u32,
     price: i64,
 }
 
-db::from_row!(LineRow { order_id, sku, name, quantity, price });
+db::from_row!(LineRow { sku, name, quantity, price });
 
 impl LineRow {
     /// As a line of an order in this currency.
     pub fn line(self, currency: Currency) -> OrderLine {
-        let LineRow { sku, name, quantity, price, .. } = self;
+        let LineRow { sku, name, quantity, price } = self;
         OrderLine { sku, name, quantity, price: Money::new(price, currency) }
     }
 }

@@ -179,7 +179,7 @@ impl Shop {
         let left: kernel::Result<i64> = db::read!(self.db, async |tx| { bus::outbox::pending(tx).await });
         assert_eq!((left.unwrap(), self.pending().await), (0, 0), "events and jobs left over");
         assert_eq!(orders::audit(&self.db).await.unwrap(), Vec::<String>::new());
-        let facts = orders::facts(&self.db, None).await.unwrap();
+        let facts = orders::facts(&mut self.db.picture().await.unwrap(), None, 500).await.unwrap();
         for fact in &facts {
             let (kept, promised, captures) = self.bank.wire.look(|books| {
                 let captures = books.captures.get(&fact.order).copied().unwrap_or_default();
@@ -187,7 +187,7 @@ impl Shop {
             });
             let sold = self.warehouse.wire.look(|shelves| shelves.sold.get(&fact.order).cloned());
             let held = self.warehouse.wire.look(|shelves| shelves.holds.contains_key(&fact.order));
-            let bought: Vec<_> = fact.lines.iter().map(|line| (line.sku.clone(), line.quantity)).collect();
+            let bought = fact.lines.clone();
             let sold: Option<Vec<_>> =
                 sold.map(|l| l.into_iter().map(|line| (line.sku, line.quantity)).collect());
             match fact.state {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use store::{ChargeState, MIGRATIONS, SandboxCharge};
-pub(crate) use store::{any_charge, charges_of};
+pub(crate) use store::{any_charge, charges_between};
 use token::Behaviour;
 
 /// How the sandbox behaves, besides what the tokens say.

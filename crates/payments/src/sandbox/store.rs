@@ -193,6 +193,22 @@ pub(crate) async fn charges_of(tx: &mut Tx, order: OrderId) -> Result<Vec<Sandbo
     .await
 }
 
+/// The charges of a range of orders, in their order: whose, where each stands,
+/// and how much it is.
+pub(crate) async fn charges_between(
+    tx: &mut Tx,
+    range: (OrderId, OrderId),
+) -> Result<Vec<(OrderId, ChargeState, i64)>> {
+    query(
+        "SELECT order_id, state, amount FROM sandbox_charges WHERE order_id > $1 AND order_id <= $2
+         ORDER BY order_id, reference LIMIT 1000000",
+    )
+    .bind(range.0)
+    .bind(range.1)
+    .fetch_all(tx)
+    .await
+}
+
 /// Whether the sandbox has any books here.
 pub(crate) async fn any_charge(tx: &mut Tx) -> Result<bool> {
     let any: Option<(String,)> =

@@ -66,6 +66,44 @@ pub async fn ledger(tx: &mut Tx, order: OrderId) -> Result<Vec<Entry>> {
     .await
 }
 
+/// What the ledger says is with the provider, of each order of a range that it
+/// has entries of.
+pub async fn owed_between(tx: &mut Tx, range: (OrderId, OrderId)) -> Result<Vec<(OrderId, i64)>> {
+    query(
+        "SELECT order_id, CAST(SUM(CASE WHEN account = $3 THEN amount ELSE 0 END) AS BIGINT) FROM ledger
+         WHERE order_id > $1 AND order_id <= $2 GROUP BY order_id ORDER BY order_id LIMIT 1000000",
+    )
+    .bind(range.0)
+    .bind(range.1)
+    .bind(Account::Provider)
+    .fetch_all(tx)
+    .await
+}
+
+/// What was paid back, of each order of a range of which something was.
+pub async fn refunded_between(tx: &mut Tx, range: (OrderId, OrderId)) -> Result<Vec<(OrderId, i64)>> {
+    query(
+        "SELECT order_id, CAST(SUM(amount) AS BIGINT) FROM refunds
+         WHERE order_id > $1 AND order_id <= $2 GROUP BY order_id ORDER BY order_id LIMIT 1000000",
+    )
+    .bind(range.0)
+    .bind(range.1)
+    .fetch_all(tx)
+    .await
+}
+
+/// Orders of a range that the provider is being asked about.
+pub async fn unsettled_between(tx: &mut Tx, range: (OrderId, OrderId)) -> Result<Vec<(OrderId,)>> {
+    query(
+        "SELECT order_id FROM attempts WHERE order_id > $1 AND order_id <= $2 AND state = 'pending'
+         ORDER BY order_id LIMIT 1000000",
+    )
+    .bind(range.0)
+    .bind(range.1)
+    .fetch_all(tx)
+    .await
+}
+
 /// Writes down that money was paid back.
 pub async fn insert_refund(tx: &mut Tx, id: RefundId, attempt: &Attempt, now: Time) -> Result<()> {
     query(

@@ -83,11 +83,17 @@ async fn every_payment_is_told_of_once_page_by_page(db: TestDb) {
     }
     shop.capture(orders[3]).await.unwrap();
 
-    let first = payments::facts(&shop.db, None).await.unwrap();
-    let second = payments::facts(&shop.db, Some(first[499].order)).await.unwrap();
+    let first = payments::facts(&mut shop.db.picture().await.unwrap(), None, 500).await.unwrap();
+    let second =
+        payments::facts(&mut shop.db.picture().await.unwrap(), Some(first[499].order), 500).await.unwrap();
 
     assert_eq!((first.len(), second.len()), (500, 5));
-    assert!(payments::facts(&shop.db, Some(second[4].order)).await.unwrap().is_empty());
+    assert!(
+        payments::facts(&mut shop.db.picture().await.unwrap(), Some(second[4].order), 500)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let told: HashMap<_, _> = first.into_iter().chain(second).map(|fact| (fact.order, fact)).collect();
     assert_eq!(told.len(), 505);
     for order in &orders[..5] {

@@ -115,6 +115,19 @@ pub async fn purge(db: &Db) -> Result<u64> {
     }
 }
 
+/// Breaches, each a sentence: keys that were committed without the answer that
+/// belongs to them. At most a hundred.
+pub async fn breaches(tx: &mut Tx) -> Result<Vec<String>> {
+    let unanswered: Vec<(String, String, String)> = query(
+        "SELECT scope, route, key FROM idempotency WHERE answer IS NULL ORDER BY scope, route, key LIMIT 100",
+    )
+    .fetch_all(tx)
+    .await?;
+    let sentence =
+        |(scope, route, key)| format!("the idempotency key {key} of {scope} for {route} has no answer");
+    Ok(unanswered.into_iter().map(sentence).collect())
+}
+
 struct Row {
     body_hash: Vec<u8>,
     answer: Option<String>,

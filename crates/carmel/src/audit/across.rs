@@ -1,131 +1,129 @@
-//! `carmel audit`: looks at every invariant of a shop, service by service and
-//! then across them.
-//!
-//! Services are read one after the other while the shop may be running, so
-//! what looks broken across two of them is looked at again, a little later,
-//! before it is called a breach.
+//! Each order against its payment and its stock, which other services keep.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use contracts::{
     orders::OrderState,
     payments::{Payment, PaymentState},
 };
+use db::Tx;
 use inventory::HoldState;
-use kernel::{OrderId, Result};
+use kernel::{OrderId, Result, uuid::Uuid};
 use orders::Fact;
-use serde::Serialize;
 
-use crate::shop::Shop;
+use super::{MOST, pictures::Pictures};
 
-/// What was looked at, and what is wrong.
-#[derive(Debug, Default, Serialize)]
-pub struct Report {
-    /// What was looked at, each with how much of it there was.
-    pub looked_at: Vec<String>,
-    /// Breaches, each a sentence with its ids.
-    pub breaches: Vec<String>,
-}
+/// How many orders are read at once.
+pub const PAGE: i64 = 10_000;
 
-/// How long a suspect is given to become well by itself, and how often.
-const SECOND_LOOK: Duration = Duration::from_millis(500);
-const LOOKS: usize = 4;
+/// Orders about which the services do not agree, with what is wrong.
+pub type Suspects = BTreeMap<OrderId, Vec<String>>;
 
-/// Looks at everything.
-pub async fn audit(shop: &Shop) -> Result<Report> {
-    let mut report = Report::default();
-    let mut suspects = look(shop, &mut report).await?;
-    for _ in 1..LOOKS {
-        if suspects.is_empty() {
+/// Looks at every order, page by page in the order of their ids; returns how
+/// many there are, too.
+pub async fn all(pictures: &mut Pictures) -> Result<(usize, Suspects)> {
+    let Pictures { orders, payments, inventory, .. } = pictures;
+    let (mut of_payments, mut of_stock) = (Beside::default(), Beside::default());
+    let (mut count, mut after, mut suspects) = (0, None::<OrderId>, Suspects::new());
+    while suspects.len() < MOST {
+        let facts = orders::facts(orders, after, PAGE).await?;
+        let last = facts.last().map(|fact| fact.order);
+        for fact in &facts {
+            let payment =
+                of_payments.of(fact.order, async |after| money_after(payments, after, PAGE).await).await?;
+            let stock =
+                of_stock.of(fact.order, async |after| stock_after(inventory, after, PAGE).await).await?;
+            note(&mut suspects, fact.order, wrong(fact, payment.as_ref(), stock.as_ref()));
+        }
+        count += facts.len();
+        // Behind the last order there may be payments and stock of none.
+        if last.is_none() {
+            of_payments.of(NOBODY, async |after| money_after(payments, after, PAGE).await).await?;
+            of_stock.of(NOBODY, async |after| stock_after(inventory, after, PAGE).await).await?;
+        }
+        let (money, stock) = (of_payments.strangers(), of_stock.strangers());
+        money.iter().for_each(|payment| note(&mut suspects, payment.order, money_of_none(payment)));
+        stock.iter().for_each(|stock| note(&mut suspects, stock.order, stock_of_none(stock)));
+        if last.is_none() {
             break;
         }
-        shop.world().sleep(SECOND_LOOK).await;
-        let still = look(shop, &mut Report::default()).await?;
-        suspects = suspects.intersection(&still).cloned().collect();
+        after = last;
     }
-    report.breaches = suspects.into_iter().collect();
-    Ok(report)
+    Ok((count, suspects))
 }
 
-async fn look(shop: &Shop, report: &mut Report) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for (service, db) in &shop.databases {
-        let own = match *service {
-            "users" => users::audit(db).await?,
-            "catalog" => catalog::audit(db).await?,
-            "inventory" => inventory::audit(db).await?,
-            "orders" => orders::audit(db).await?,
-            "payments" => payments::audit(db).await?,
-            _ => notifications::audit(db).await?,
+/// Looks at these orders only; what is still wrong with them in the same way.
+pub async fn again(pictures: &mut Pictures, suspects: &Suspects) -> Result<Suspects> {
+    let Pictures { orders, payments, inventory, .. } = pictures;
+    let mut still = Suspects::new();
+    for (order, before) in suspects {
+        let behind = Some(OrderId::from_uuid(Uuid::from_u128(order.uuid().as_u128().saturating_sub(1))));
+        let fact = orders::facts(orders, behind, 1).await?.pop().filter(|fact| fact.order == *order);
+        let payment =
+            payments::facts(payments, behind, 1).await?.pop().filter(|payment| payment.order == *order);
+        let stock = inventory::facts(inventory, behind, 1).await?.pop().filter(|stock| stock.order == *order);
+        let now: Vec<String> = match fact {
+            Some(fact) => wrong(&fact, payment.as_ref(), stock.as_ref()).collect(),
+            None => {
+                let money = payment.as_ref().and_then(money_of_none);
+                money.into_iter().chain(stock.as_ref().and_then(stock_of_none)).collect()
+            }
         };
-        let (jobs, events) = (jobs::audit(db).await?, bus::audit(db).await?);
-        let all = own.into_iter().chain(jobs).chain(events);
-        found.extend(all.map(|breach| format!("{service}: {breach}")));
-        report.looked_at.push(format!("{service}: its own rules, its jobs, its events"));
+        note(&mut still, *order, now.into_iter().filter(|wrong| before.contains(wrong)));
     }
-    let orders = across(shop, &mut found).await?;
-    report.looked_at.push(format!("orders against payments and stock: {orders} orders"));
-    Ok(found)
+    Ok(still)
 }
 
-/// Each order against its payment and its stock; returns how many there were.
-/// All three are read page by page in the order of the orders' ids.
-async fn across(shop: &Shop, found: &mut BTreeSet<String>) -> Result<usize> {
-    let (orders, payments, inventory) =
-        (shop.database("orders"), shop.database("payments"), shop.database("inventory"));
-    let (mut of_payments, mut of_stock) = (Beside::default(), Beside::default());
-    let (mut count, mut after) = (0, None::<OrderId>);
-    loop {
-        let facts = orders::facts(&orders, after).await?;
-        let Some(last) = facts.last() else { return Ok(count) };
-        after = Some(last.order);
-        count += facts.len();
-        for fact in &facts {
-            let payment = of_payments
-                .of(fact.order, async |after| {
-                    let page = payments::facts(&payments, after).await?;
-                    Ok(page.into_iter().map(|payment| (payment.order, payment)).collect())
-                })
-                .await?;
-            let stock = of_stock
-                .of(fact.order, async |after| {
-                    let page = inventory::facts(&inventory, after).await?;
-                    Ok(page.into_iter().map(|stock| (stock.order, stock)).collect())
-                })
-                .await?;
-            let wrong =
-                wrong_money(fact, payment.as_ref()).into_iter().chain(wrong_stock(fact, stock.as_ref()));
-            found.extend(wrong.map(|wrong| format!("{}: {wrong}", fact.order)));
-        }
+fn note(suspects: &mut Suspects, order: OrderId, wrong: impl IntoIterator<Item = String>) {
+    let mut wrong = wrong.into_iter().peekable();
+    if wrong.peek().is_some() {
+        suspects.entry(order).or_default().extend(wrong);
     }
+}
+
+const NOBODY: OrderId = OrderId::from_uuid(Uuid::max());
+
+pub async fn money_after(tx: &mut Tx, after: Option<OrderId>, most: i64) -> Result<Vec<(OrderId, Payment)>> {
+    let page = payments::facts(tx, after, most).await?;
+    Ok(page.into_iter().map(|payment| (payment.order, payment)).collect())
+}
+
+async fn stock_after(
+    tx: &mut Tx,
+    after: Option<OrderId>,
+    most: i64,
+) -> Result<Vec<(OrderId, inventory::Fact)>> {
+    let page = inventory::facts(tx, after, most).await?;
+    Ok(page.into_iter().map(|stock| (stock.order, stock)).collect())
 }
 
 /// What another service knows of each order, read beside the orders.
-struct Beside<T> {
+pub struct Beside<T> {
     read: VecDeque<(OrderId, T)>,
+    /// What was stepped over: it is of no order.
+    strangers: Vec<T>,
     after: Option<OrderId>,
     ended: bool,
 }
 
 impl<T> Default for Beside<T> {
     fn default() -> Beside<T> {
-        Beside { read: VecDeque::new(), after: None, ended: false }
+        Beside { read: VecDeque::new(), strangers: Vec::new(), after: None, ended: false }
     }
 }
 
 impl<T> Beside<T> {
     /// What is known of this order; to be asked for in the order of the ids.
-    async fn of(
+    pub async fn of(
         &mut self,
         order: OrderId,
-        page: impl AsyncFn(Option<OrderId>) -> Result<Vec<(OrderId, T)>>,
+        mut page: impl AsyncFnMut(Option<OrderId>) -> Result<Vec<(OrderId, T)>>,
     ) -> Result<Option<T>> {
         loop {
             match self.read.front() {
-                Some((id, _)) if *id < order => drop(self.read.pop_front()),
+                Some((id, _)) if *id < order => {
+                    self.strangers.extend(self.read.pop_front().map(|(_, known)| known));
+                }
                 Some((id, _)) if *id > order => return Ok(None),
                 Some(_) => return Ok(self.read.pop_front().map(|(_, known)| known)),
                 None if self.ended => return Ok(None),
@@ -137,6 +135,29 @@ impl<T> Beside<T> {
             }
         }
     }
+
+    fn strangers(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.strangers)
+    }
+}
+
+fn wrong(
+    fact: &Fact,
+    payment: Option<&Payment>,
+    stock: Option<&inventory::Fact>,
+) -> impl Iterator<Item = String> + use<> {
+    wrong_money(fact, payment).into_iter().chain(wrong_stock(fact, stock))
+}
+
+/// What is wrong with a payment of an order that is not there.
+fn money_of_none(payment: &Payment) -> Option<String> {
+    Some(format!("has the {} payment {}, and there is no such order", payment.state, payment.id))
+}
+
+/// What is wrong with stock of an order that is not there.
+fn stock_of_none(stock: &inventory::Fact) -> Option<String> {
+    let takes = matches!(stock.state, HoldState::Open | HoldState::Sold);
+    takes.then(|| format!("has stock that is {}, and there is no such order", stock.state))
 }
 
 /// What an order and its payment say that cannot both be true.
@@ -176,7 +197,7 @@ fn wrong_stock(fact: &Fact, stock: Option<&inventory::Fact>) -> Option<String> {
 
 /// Whether what was sold is what was ordered.
 fn sold(fact: &Fact, stock: &inventory::Fact) -> bool {
-    let ordered: BTreeMap<_, _> = fact.lines.iter().map(|line| (&line.sku, line.quantity)).collect();
+    let ordered: BTreeMap<_, _> = fact.lines.iter().map(|(sku, quantity)| (sku, *quantity)).collect();
     let sold: BTreeMap<_, _> = stock.lines.iter().map(|line| (&line.sku, line.quantity)).collect();
     ordered == sold
 }
@@ -246,9 +267,7 @@ mod tests {
             (OrderState::Held, false, Some(stock(HoldState::Open, 2)), true),
         ] {
             let price = Money::new(100, Currency::EUR);
-            let line =
-                contracts::orders::OrderLine { sku: sku.clone(), name: "Mug".into(), quantity: 2, price };
-            let fact = Fact { order, state, total: price, shipped, lines: vec![line] };
+            let fact = Fact { order, state, total: price, shipped, lines: vec![(sku.clone(), 2)] };
             assert_eq!(wrong_stock(&fact, stock.as_ref()).is_none(), agrees, "{state} {stock:?}");
         }
     }
