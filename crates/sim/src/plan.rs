@@ -133,7 +133,7 @@ fn visits(chance: &mut Chance) -> Vec<Visit> {
         let what = Act::Buy {
             order,
             lines: lines(chance),
-            card: *chance.one_of::<&str>(&CARDS),
+            card: chance.one_of::<&str>(&CARDS),
             at_once: *chance.one_of(&[1, 1, 1, 2, 3]),
         };
         visits.push(Visit { at, who: order % BUYERS, what });

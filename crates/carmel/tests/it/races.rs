@@ -236,10 +236,9 @@ async fn twenty_orders_are_announced_and_mailed_once_however_many_relay_them(db:
 
     let events =
         "SELECT subject, COUNT(*) FROM outbox WHERE topic = 'orders.confirmed' GROUP BY subject LIMIT 100";
-    let announced: Vec<(String, i64)> = db::read!(shop.inside.database("orders"), async |tx| {
-        Ok::<_, kernel::Error>(db::query(events).fetch_all(tx).await?)
-    })
-    .unwrap();
+    let announced: Vec<(String, i64)> =
+        db::read!(shop.inside.database("orders"), async |tx| { db::query(events).fetch_all(tx).await })
+            .unwrap();
     assert_eq!(announced.len(), MANY);
     assert!(announced.iter().all(|(_, times)| *times == 1), "{announced:?}");
     let mails: Vec<String> = std::fs::read_dir(shop.db.folder().join("mail"))

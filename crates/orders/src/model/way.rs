@@ -223,7 +223,8 @@ impl Standing {
         };
         let undone = |step: Step| {
             let mut attempts = self.steps.iter().filter(|attempt| attempt.step == step);
-            !attempts.any(Attempt::may_have_happened) && !(step == Step::Hold && self.may_be_held_late())
+            let held_late = step == Step::Hold && self.may_be_held_late();
+            !held_late && !attempts.any(Attempt::may_have_happened)
         };
         UNDO.iter().rev().find(|(step, _)| given_back(*step) && !undone(*step)).map(|(_, undo)| *undo)
     }
