@@ -85,7 +85,7 @@ async fn what_is_urgent_goes_past_what_waits_in_redis(test: TestDb) {
     let notes = Notes::gated(&test.db, &gate);
     let stop = CancellationToken::new();
     let running = tokio::spawn(test.runner(&notes).concurrency("default", 1).run(stop.clone()));
-    test.add(&Note::new("runs")).await;
+    let first = test.add(&Note::new("runs")).await;
     test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
     let waiting = || test.redis().ask(&["llen", "bull:test.default:wait"]);
     test.add(&Note::new("usual")).await;
@@ -109,7 +109,10 @@ async fn what_is_urgent_goes_past_what_waits_in_redis(test: TestDb) {
 
     assert_eq!(test.effects().await, ["runs", "very urgent", "urgent", "usual"]);
     let events = test.redis().ask(&["xrange", "bull:test.default:events", "-", "+"]);
-    assert!(events.contains("added") && !events.contains("duplicated"), "each is handed over once: {events}");
+    // But for the first: it may meet the runner's start, which hands over what Redis may have lost.
+    let is_twice = |event: &&str| event.starts_with("duplicated") && !event.contains(&first.to_string());
+    assert!(events.contains("added"));
+    assert_eq!(events.split("event\n").find(is_twice), None, "each is handed over once: {events}");
 }
 
 async fn bullmq_hears_of_a_job_that_ends_while_its_runner_stops(test: TestDb) {

@@ -61,8 +61,9 @@ async fn a_request_leaves_one_line_without_secrets() {
 
     let headers = [("authorization", "Bearer s3cret"), ("x-request-id", "req-7"), ("traceparent", TRACE)];
     let mut text = String::new();
-    // Another test that logs there for the first time at this moment hides the place from this log for once.
+    // Another test that logs there for the first time at this moment hides the place from this log.
     for _ in 0..10 {
+        tracing::callsite::rebuild_interest_cache();
         ask(&app(), "GET /trace/ann@example.com?token=s3cret", &headers, "").await;
         text = String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap();
         if !text.is_empty() {
