@@ -30,7 +30,7 @@ const SERVICES: [&str; 6] = ["users", "catalog", "inventory", "orders", "payment
 const OWNER: &str = "owner@example.com";
 
 /// How many steps apart the crashes are; every step with `CARMEL_TEST_FULL`.
-const STRIDE: usize = 11;
+const STRIDE: usize = 19;
 
 /// A disk that takes so many steps more and then none.
 struct Dying {
