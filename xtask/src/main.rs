@@ -60,7 +60,7 @@ enum Command {
     Pages,
     /// Lists every SQL text of the crates as JSON.
     Sql,
-    /// Simulates shops in one thread each, thousands a minute; `cargo xtask simulate --help` tells more.
+    /// Simulates shops in one thread each, hundreds a minute; `cargo xtask simulate --help` tells more.
     #[command(disable_help_flag = true)]
     Simulate {
         /// Passed on: `--seeds 100000`, `--hunt`, `--from 104 --seeds 1 --tell`.

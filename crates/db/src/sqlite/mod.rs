@@ -198,3 +198,29 @@ fn failure(cause: rusqlite::Error) -> Failure {
     };
     Failure::last(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_that_could_use_a_partial_index_is_parsed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = connect(&folder.path().join("parsed.db"), Access::Write).unwrap();
+        let tables =
+            "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state TEXT NOT NULL, run_at INTEGER NOT NULL);
+                      CREATE INDEX jobs_waiting ON jobs (run_at) WHERE state = 'waiting'";
+        connection.execute_batch(tables).unwrap();
+
+        let sql = "SELECT id FROM jobs WHERE state = ?1 AND run_at <= ?2";
+        let mut statement = connection.prepare(sql).unwrap();
+        for state in ["waiting", "running", "waiting", "done"] {
+            let mut rows = statement.query((state, 1)).unwrap();
+            assert!(rows.next().unwrap().is_none());
+        }
+
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
+}

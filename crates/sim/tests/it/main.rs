@@ -16,8 +16,8 @@ static TEMPLATE: LazyLock<Arc<Template>> = LazyLock::new(|| {
     Arc::new(Template::new())
 });
 
-/// How many seeds are simulated here; `cargo xtask simulate` does as many more
-/// in a second as this in a minute.
+/// How many seeds are simulated here; `cargo xtask simulate` is built to do
+/// more, and `test --full` lets it do 10,000.
 const SEEDS: u64 = 200;
 
 #[test]
