@@ -28,6 +28,8 @@ pub fn check() -> Done {
         Some(source) => {
             eprintln!("the advisories are those of {}", source.display());
             let config = offline(&source, &config)?;
+            // Of other platforms, too, which no build has needed yet.
+            run(cargo().args(["fetch", "--locked", "--quiet"]).current_dir(root()))?;
             run(command.args(["--offline", "--config"]).arg(config).arg("check"))
         }
     }

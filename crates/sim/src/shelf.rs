@@ -17,8 +17,10 @@ pub const SERVICES: [&str; 6] = ["users", "catalog", "inventory", "orders", "pay
 pub const STAFF: usize = 2;
 /// How many people buy in it.
 pub const BUYERS: usize = 4;
+/// So many of a thing are never sold out.
+pub const PLENTY: i64 = 1000;
 /// What is for sale: what it costs in cents, and how many of it are there.
-pub const SHELF: [(&str, i64, i64); 3] = [("mug", 1200, 4), ("cup", 700, 1), ("jar", 250, 1000)];
+pub const SHELF: [(&str, i64, i64); 3] = [("mug", 1200, 4), ("cup", 700, 1), ("jar", 250, PLENTY)];
 
 /// The files of that shop, and who may do what in it.
 pub struct Template {

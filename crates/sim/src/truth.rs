@@ -14,23 +14,12 @@ use tokio::time::sleep;
 use crate::{
     people::{People, Purchase},
     process::Process,
-    shelf::{BUYERS, SHELF, Template},
+    shelf::{BUYERS, PLENTY, SHELF, Template},
 };
 
 /// How often the work that is left is looked at, half a minute apart: leases of
 /// the dead run out, whoever failed tries again, each time later.
 const LOOKS: usize = 400;
-
-/// Why an order may end without having been sold although nobody asked for that.
-const REASONS: [&str; 7] = [
-    "out_of_stock",
-    "card_declined",
-    "payment_failed",
-    "capture_refused",
-    "denied",
-    "hold_expired",
-    "screening_denied",
-];
 
 /// Lets all work be finished, resolves what is still unclear, and compares.
 /// Returns the breaches and the number of orders.
@@ -170,9 +159,20 @@ fn wrong_end(purchase: &Purchase, order: &Value) -> Option<String> {
             never.then(|| format!("is {state}, with a card that does not pay"))
         }
         "in_review" => (purchase.card != "tok_review").then(|| "is in review for no reason".into()),
-        "cancelled" if purchase.undo || REASONS.contains(&reason) => None,
+        "cancelled" if purchase.undo || may_fail(purchase, reason) => None,
         "refunded" if purchase.undo => None,
         _ => Some(format!("has ended as {state} ({reason})")),
+    }
+}
+
+/// Whether a purchase may come to nothing for this reason although nobody asked
+/// for that.
+fn may_fail(purchase: &Purchase, reason: &str) -> bool {
+    match reason {
+        "out_of_stock" => purchase.lines.iter().any(|(thing, _)| SHELF[*thing].2 < PLENTY),
+        "card_declined" => purchase.card == "tok_declined",
+        "payment_failed" => purchase.card == "tok_capture_refused",
+        _ => false,
     }
 }
 
