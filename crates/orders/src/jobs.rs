@@ -21,12 +21,13 @@ impl Job for Fulfil {
     const QUEUE: &'static str = "fulfil";
 
     /// Another service may be away for a day, and no step does harm when it is
-    /// repeated: one to two days of trying.
+    /// repeated: one to two days of trying. The longest wait is also how long
+    /// an order may stand still when all is well again.
     fn policy() -> Policy {
         Policy {
-            attempts: 240,
+            attempts: 600,
             first_wait: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(900),
+            longest_wait: Duration::from_secs(300),
             lease: Duration::from_secs(30),
         }
     }

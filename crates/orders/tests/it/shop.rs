@@ -147,6 +147,15 @@ impl Shop {
         lost.unwrap();
     }
 
+    /// Leaves so many attempts to every job that waits, as if it had failed all the others.
+    pub async fn leave_attempts(&self, left: i64) {
+        let spent: kernel::Result<u64> = db::write!(self.db, async |tx| {
+            let sql = "UPDATE jobs SET attempt = attempts - $1 WHERE state = 'waiting'";
+            db::query(sql).bind(left).execute(tx).await
+        });
+        spent.unwrap();
+    }
+
     /// Gives up every job that waits, as after its last attempt.
     pub async fn give_up(&self) {
         let given_up: kernel::Result<u64> = db::write!(self.db, async |tx| {

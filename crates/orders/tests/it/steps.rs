@@ -26,7 +26,7 @@ both_databases!(
 const STEPS: [&str; 5] = ["hold", "screen", "authorise", "commit", "capture"];
 const UNDOS: [&str; 3] = ["restock", "void", "release"];
 /// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 
 fn fault(shop: &Shop, step: &'static str, fault: Fault) {
     match step {
@@ -135,12 +135,12 @@ async fn an_outage_of_a_day_is_outlasted(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer();
     let placed = ann.order_a_mug().await;
-    for _ in 0..240 {
+    for _ in 0..600 {
         fault(&shop, "authorise", Fault::AskLost);
     }
 
     // Chance may halve each wait.
-    for _ in 0..24 * 8 {
+    for _ in 0..24 * 24 {
         shop.run().await;
         shop.clock.forward(LONGEST_WAIT);
     }
@@ -155,13 +155,18 @@ async fn an_order_whose_steps_never_succeed_stays_where_it_is(db: TestDb) {
     let shop = Shop::start(db).await;
     let ann = shop.customer();
     let placed = ann.order_a_mug().await;
-    for _ in 0..240 {
+    for _ in 0..11 {
         fault(&shop, "capture", Fault::AskLost);
     }
+    shop.run().await;
+    shop.leave_attempts(10).await;
+    let mut tries = 0;
     while shop.pending().await > 0 {
-        shop.run().await;
         shop.clock.forward(LONGEST_WAIT);
+        shop.run().await;
+        tries += 1;
     }
+    assert_eq!(tries, 10, "the last one is not one too early or too late");
 
     let order = ann.see(&placed).await;
     assert_eq!((order.outcome(), shop.dead().await), (("committed", ""), 1));

@@ -3,6 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use futures::future::join_all;
 use http::HeaderMap;
 use kernel::{AttemptId, Kind};
 use payments::{
@@ -21,6 +22,7 @@ use crate::{
 both_databases!(
     a_webhook_tells_what_the_answer_did_not,
     a_webhook_heard_twice_or_late_is_harmless,
+    a_capture_told_by_twenty_webhooks_at_once_is_written_down_once,
     a_webhook_of_an_undone_order_gives_the_promise_back,
     a_forged_or_stale_webhook_is_refused,
     the_sandbox_of_this_process_carries_its_webhooks,
@@ -32,13 +34,20 @@ async fn shop(db: &TestDb) -> Shop {
 
 /// The headers and body of a webhook that tells of the promise of an order.
 async fn webhook(shop: &Shop, order: kernel::OrderId, id: &str) -> (HeaderMap, String) {
-    let attempt = shop.payments.books(order).await.unwrap().attempts.remove(0);
+    webhook_of(shop, order, AttemptKind::Authorise, id).await
+}
+
+/// The same of the first attempt of this kind.
+async fn webhook_of(
+    shop: &Shop,
+    order: kernel::OrderId,
+    kind: AttemptKind,
+    id: &str,
+) -> (HeaderMap, String) {
+    let attempts = shop.payments.books(order).await.unwrap().attempts;
+    let attempt = attempts.into_iter().find(|attempt| attempt.kind == kind).unwrap();
     let outcome = Outcome::Done { reference: format!("ch_{}", attempt.key.uuid().simple()) };
-    signed(
-        shop,
-        id,
-        Notice { kind: AttemptKind::Authorise, key: attempt.key, amount: attempt.money(), outcome },
-    )
+    signed(shop, id, Notice { kind, key: attempt.key, amount: attempt.money(), outcome })
 }
 
 fn signed(shop: &Shop, id: &str, notice: Notice) -> (HeaderMap, String) {
@@ -77,6 +86,32 @@ async fn a_webhook_heard_twice_or_late_is_harmless(db: TestDb) {
         (shop.state(order).await, shop.charges(order).await),
         ("captured".into(), vec![ChargeState::Captured])
     );
+    shop.audit().await;
+}
+
+/// Webhooks that are fired several times (saleor/saleor 10165), half of them
+/// under one id and half under an id each, while the capture is asked for again.
+async fn a_capture_told_by_twenty_webhooks_at_once_is_written_down_once(db: TestDb) {
+    let shop = shop(&db).await;
+    let order = shop.order();
+    shop.authorise(order, "tok_success").await.unwrap();
+    shop.moody.be(Mood::Unanswered);
+    assert_eq!(code(shop.capture(order).await), "payment_outcome_unknown");
+    let mut told = Vec::new();
+    for at in 0..20 {
+        let id = if at % 2 == 0 { "msg".into() } else { format!("msg_{at}") };
+        told.push(webhook_of(&shop, order, AttemptKind::Capture, &id).await);
+    }
+    shop.moody.be_deaf(false);
+
+    let hearing = join_all(told.iter().map(|(headers, body)| shop.payments.hear(headers, body.as_bytes())));
+    let (heard, captured) = tokio::join!(hearing, shop.capture(order));
+
+    assert!(heard.iter().all(Result::is_ok), "{heard:?}");
+    captured.unwrap();
+    let books = shop.payments.books(order).await.unwrap();
+    assert_eq!((books.payment.captured, books.ledger.len()), (books.payment.amount, 2));
+    assert_eq!(shop.charges(order).await, [ChargeState::Captured]);
     shop.audit().await;
 }
 
