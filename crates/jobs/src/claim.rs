@@ -176,6 +176,20 @@ pub(crate) async fn bury_lost(tx: &mut Tx) -> Result<Vec<(JobId, String, String)
     .await
 }
 
+/// Whether anything is there for a runner to do, whoever it belongs to.
+pub(crate) async fn is_due(tx: &mut Tx) -> Result<bool> {
+    let (due,) = query(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'waiting' AND ready = TRUE)
+             OR EXISTS (SELECT 1 FROM jobs WHERE state = 'waiting' AND ready = FALSE AND run_at <= $1)
+             OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND leased_until_at <= $1)
+             OR EXISTS (SELECT 1 FROM schedules WHERE next_at <= $1)",
+    )
+    .bind(tx.world().now())
+    .fetch_one(tx)
+    .await?;
+    Ok(due)
+}
+
 /// When something is next to be made ready, taken over or scheduled.
 pub(crate) async fn next_at(tx: &mut Tx) -> Result<Option<Time>> {
     let (at,) = query(

@@ -178,6 +178,9 @@ impl<'a> Rounds<'a> {
             db::write!(self.runner.db, async |tx| { schedule::register(tx, schedules).await })?;
             *registered = true;
         }
+        if chores && !self.is_due().await? {
+            return Ok(Vec::new());
+        }
         if let Some(link) = self.link.as_ref().filter(|link| !link.is_given_up()) {
             return self.hand_over(link, chores).await;
         }
@@ -193,6 +196,12 @@ impl<'a> Rounds<'a> {
         }
         self.bell.wanted.store(!full.is_empty(), Ordering::SeqCst);
         Ok(full)
+    }
+
+    /// Whether there is anything to do, asked without a writer's lock: a shop at
+    /// rest changes nothing.
+    async fn is_due(&self) -> Result<bool> {
+        db::read!(self.runner.db, async |tx| { claim::is_due(tx).await })
     }
 
     /// Claims what there is room for; with `chores`, first does what is to be

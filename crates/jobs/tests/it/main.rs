@@ -12,6 +12,7 @@ mod outages;
 mod pace;
 mod queue;
 mod repeat;
+mod rest;
 mod world;
 
 /// Runs each story on SQLite and on PostgreSQL.
