@@ -68,6 +68,8 @@ struct Simulation<'a> {
     net: Net,
     /// By number; nothing for those that are dead.
     processes: Vec<Option<Process>>,
+    /// For how long a process stays away that dies.
+    away: Vec<Duration>,
     deaths: u64,
 }
 
@@ -90,6 +92,7 @@ impl Simulation<'_> {
             chance,
             net: net.clone(),
             processes: (0..plan.processes).map(|_| None).collect(),
+            away: vec![Duration::ZERO; plan.processes],
             deaths: 0,
         };
         for process in 0..plan.processes {
@@ -141,7 +144,8 @@ impl Simulation<'_> {
         let mut agenda: Vec<(Duration, Event)> =
             self.plan.faults.iter().map(|fault| (fault.at, Event::Break(fault.clone()))).collect();
         loop {
-            self.bury().await;
+            let back = self.bury().await;
+            agenda.extend(back);
             agenda.sort_by_key(|(at, _)| *at);
             let next = agenda.first().map(|(at, _)| self.began + *at);
             tokio::select! {
@@ -171,7 +175,10 @@ impl Simulation<'_> {
                 self.set(&fault.what, true);
                 let after = at + fault.span;
                 match fault.what {
-                    What::Kill { process, .. } => Some((after, Event::Start(process))),
+                    What::Kill { process, .. } => {
+                        self.away[process] = fault.span;
+                        None
+                    }
                     What::Step { .. } => None,
                     _ => Some((after, Event::Mend(fault))),
                 }
@@ -215,14 +222,17 @@ impl Simulation<'_> {
         }
     }
 
-    /// Takes away who has died since.
-    async fn bury(&mut self) {
+    /// Takes away who has died since, and says when each comes back.
+    async fn bury(&mut self) -> Vec<(Duration, Event)> {
+        let mut back = Vec::new();
         for number in 0..self.processes.len() {
             if self.processes[number].as_ref().is_some_and(|process| process.machine.is_dead()) {
                 self.end(number).await;
                 self.deaths += 1;
+                back.push((self.began.elapsed() + self.away[number], Event::Start(number)));
             }
         }
+        back
     }
 
     async fn end(&mut self, number: usize) {

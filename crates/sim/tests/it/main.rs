@@ -18,7 +18,7 @@ static TEMPLATE: LazyLock<Arc<Template>> = LazyLock::new(|| {
 
 /// How many seeds are simulated here; `cargo xtask simulate` is built to do
 /// more, and `test --full` lets it do 10,000.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 1_000;
 
 #[test]
 fn the_same_seed_does_the_same_again() {
