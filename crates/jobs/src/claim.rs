@@ -63,7 +63,7 @@ pub(crate) async fn claim(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> {
              leased_until_at = $1 + lease_micros
          WHERE id IN (
              SELECT id FROM jobs due
-             WHERE state = 'waiting' AND ready = TRUE AND queue = $2 AND run_at <= $1
+             WHERE state = 'waiting' AND ready = TRUE AND queue = $2
                AND name IN (SELECT value FROM json_each($3))
                AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = $2 AND paused = TRUE)
                AND (due.unique_key IS NULL OR NOT EXISTS (
@@ -74,7 +74,7 @@ pub(crate) async fn claim(tx: &mut Tx, want: &Want) -> Result<Vec<Claimed>> {
                    traceparent, added_at",
         "WITH picked AS MATERIALIZED (
              SELECT id FROM jobs due
-             WHERE state = 'waiting' AND ready = TRUE AND queue = $2 AND run_at <= $1
+             WHERE state = 'waiting' AND ready = TRUE AND queue = $2
                AND name = ANY ($3)
                AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = $2 AND paused = TRUE)
                AND (due.unique_key IS NULL OR NOT EXISTS (

@@ -57,6 +57,7 @@ impl Postgres {
         first.ready().await?;
         tools.follow(&tools.data(1), ports[0]).await?;
         let second = tools.server(1, ports[1])?;
+        second.ready().await?;
         let postgres =
             Postgres { servers: [first, second], primary: AtomicUsize::new(0), turn: Mutex::default(), disk };
         postgres.synchronise().await?;

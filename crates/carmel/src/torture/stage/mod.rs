@@ -5,6 +5,8 @@
 //! hands each service the socket at the very address where the others look for
 //! it: no line would fit between.
 
+mod faults;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -15,19 +17,15 @@ use kernel::{Error, Result};
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use super::{
-    plan::{Fault, Planned, Targets},
+    plan::Targets,
     program::{self, Beside, Program, Start, free_port},
     servers::{Disk, Postgres, Redis, Sentinel},
-    wire::{Line, Wire},
+    wire::Wire,
 };
 use crate::{frail, part::Part};
 
 /// What a process may take to finish before it is cut off.
 const FINISH: Duration = Duration::from_secs(30);
-/// How long connections are reset of which something was lost.
-const AFTER_LOSS: Duration = Duration::from_millis(50);
-/// How long a new process waits for the dead one's socket and files, at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// So many processes of the part that everything depends on.
 const ORDERS: usize = 2;
 
@@ -51,6 +49,8 @@ pub struct Stage {
 
 /// A broker that speaks Kafka's protocol, in memory.
 type Broker = MockCluster<'static, DefaultProducerContext>;
+/// As many as the settings have it.
+const PARTITIONS: i32 = 8;
 /// The only one of its cluster.
 const BROKER: i32 = 1;
 
@@ -74,7 +74,8 @@ pub struct Wanted {
 impl Stage {
     /// Starts one.
     pub async fn start(wanted: &Wanted) -> Result<Stage> {
-        let mut ports = (std::process::id() % 11_000) as u16;
+        // Two runs that are started one after the other do not want the same.
+        let mut ports = (std::process::id().wrapping_mul(61) % 11_000) as u16;
         let mut stage = Stage {
             url: String::new(),
             folder: wanted.folder.clone(),
@@ -145,6 +146,10 @@ impl Stage {
         self.stand_on_redis(("cache", "CARMEL_REDIS_CACHE_URL"), true, ports).await?;
         if wanted.kafka && wanted.brokers.is_empty() {
             let broker = MockCluster::new(1).map_err(Error::internal)?;
+            for service in Part::services() {
+                // It makes none when it is asked to, as a broker would.
+                broker.create_topic(&format!("carmel.{service}"), PARTITIONS, 1).map_err(Error::internal)?;
+            }
             self.set("KAFKA_BROKERS", broker.bootstrap_servers());
             self.broker = Some(broker);
         } else if wanted.kafka {
@@ -245,78 +250,6 @@ impl Stage {
     /// Where the shop's mails are seen.
     pub fn mails(&self) -> PathBuf {
         self.disk.as_ref().map_or_else(|| self.folder.join("data"), Disk::seen).join("mail")
-    }
-
-    /// Does this to it; ends when it is over.
-    pub async fn inflict(&self, planned: &Planned) -> Result<()> {
-        let span = planned.span;
-        match &planned.fault {
-            Fault::Kill(name) => self.programs[name].kill(span.min(LONGEST_PAUSE)).await?,
-            Fault::Freeze(name) | Fault::Outlive(name) => self.programs[name].freeze(span).await,
-            Fault::RefuseWrites(name, bytes) => self.programs[name].refuse_writes(*bytes, span).await,
-            Fault::FillDisk(room) => match (&self.disk, &self.postgres) {
-                (Some(disk), _) => disk.fill(*room, span).await?,
-                (None, Some(postgres)) => postgres.fill_disk(*room, span).await?,
-                (None, None) => {}
-            },
-            Fault::StepClock(name, seconds) => {
-                self.step(name, *seconds)?;
-                tokio::time::sleep(span).await;
-                self.step(name, 0)?;
-            }
-            Fault::Wire(name, line) => self.disturb(name, *line, span).await,
-            Fault::Lose(name, line) => {
-                self.disturb(name, *line, span).await;
-                self.disturb(name, Line::Reset, AFTER_LOSS).await;
-            }
-            Fault::FlushRedis(name) => self.redis[name].flush().await,
-            Fault::KillRedis(name) => self.redis[name].program.kill(span.min(LONGEST_PAUSE)).await?,
-            Fault::FreezeRedis(name) => self.redis[name].program.freeze(span).await,
-            Fault::CrashPostgres => {
-                if let Some(postgres) = &self.postgres {
-                    postgres.crash().await?;
-                }
-            }
-            Fault::CrowdPostgres => {
-                if let Some(postgres) = &self.postgres {
-                    postgres.crowd(span).await;
-                }
-            }
-            Fault::FailOver => {
-                if let Some(postgres) = &self.postgres {
-                    postgres.fail_over().await?;
-                }
-            }
-            Fault::FailOverRedis(name) => {
-                let master = self.sentinels[name].master().await;
-                let is_it = |redis: &&String| Some(self.wires[*redis].address.port()) == master;
-                if let Some(redis) = self.redis.keys().find(is_it) {
-                    self.redis[redis].stay_away().await?;
-                }
-            }
-            Fault::StopBroker => {
-                if let Some(broker) = &self.broker {
-                    broker.broker_down(BROKER).map_err(Error::internal)?;
-                    tokio::time::sleep(span).await;
-                    broker.broker_up(BROKER).map_err(Error::internal)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn disturb(&self, name: &str, line: Line, span: Duration) {
-        self.wires[name].set(line);
-        tokio::time::sleep(span).await;
-        self.wires[name].set(Line::Good);
-    }
-
-    /// Sets the clock of a process. Whoever looks sees the old time or the new one.
-    fn step(&self, name: &str, seconds: i64) -> Result<()> {
-        let (file, new) = (self.clock(name), self.folder.join(format!("{name}.clock.new")));
-        std::fs::write(&new, seconds.to_string())
-            .and_then(|()| std::fs::rename(&new, &file))
-            .map_err(Error::internal)
     }
 
     /// Starts again what ended by itself. Ends when it fails.
