@@ -1,5 +1,7 @@
 //! The outbox: what is announced, saved with the change.
 
+use std::time::Duration;
+
 use db::{Migration, Tx, query, query_for};
 use kernel::{Error, EventId, Result, Time, Value};
 
@@ -192,6 +194,22 @@ pub(crate) async fn send_again(tx: &mut Tx, since: Time) -> Result<u64> {
         .bind(tx.world().now())
         .execute(tx)
         .await
+}
+
+/// Makes due what is put off for longer than any is: a clock that was ahead did
+/// that. `claimed` is the longest for what was only claimed, `failed` for what
+/// was tried in vain.
+pub(crate) async fn hurry(tx: &mut Tx, claimed: Duration, failed: Duration) -> Result<u64> {
+    let now = tx.world().now();
+    query(
+        "UPDATE outbox SET due_at = $1
+         WHERE sent_at IS NULL AND (due_at > $3 OR (due_at > $2 AND attempts = 0))",
+    )
+    .bind(now)
+    .bind(now + claimed)
+    .bind(now + failed)
+    .execute(tx)
+    .await
 }
 
 /// Puts one off that was not sent.

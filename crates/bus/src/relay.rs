@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long a relay that is not heard of keeps others from what it has taken.
 /// A batch takes far less, and one that takes longer does no harm: who hears
 /// an event twice notices. The audit is more patient than this.
-const LEASE: Duration = Duration::from_secs(15);
+pub(crate) const LEASE: Duration = Duration::from_secs(15);
 /// The most entities in one batch.
 const HEADS: i64 = 256;
 /// The most further events of those, where somebody is to be told of them.

@@ -6,8 +6,12 @@ use std::time::Duration;
 use db::{Db, Tx, query};
 use kernel::{Result, Time};
 
+use crate::{outbox, relay, waits};
+
 /// How often.
 const EVERY: Duration = Duration::from_secs(15);
+/// By how much the clocks of two processes may differ.
+const CLOCKS: Duration = Duration::from_secs(60);
 /// How many rows one transaction deletes, so that it holds nobody up.
 const BATCH: i64 = 1000;
 
@@ -33,6 +37,8 @@ pub(crate) async fn forever(service: &'static str, db: &Db, keep: Duration) {
 }
 
 async fn sweep(db: &Db, keep: Duration) -> Result<()> {
+    let (claimed, failed) = (relay::LEASE + CLOCKS, waits::LONGEST + CLOCKS);
+    db::write!(db, async |tx| { outbox::hurry(tx, claimed, failed).await })?;
     let before = db.world().now() - keep;
     loop {
         let deleted = db::write!(db, async |tx| {

@@ -6,7 +6,7 @@ use kernel::{Error, Kind, World};
 
 /// The wait after a first failure and the longest one.
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST: Duration = Duration::from_secs(300);
 /// The longest one when something is away: nobody is at fault, and it may be
 /// back at any moment.
 const AWAY: Duration = Duration::from_secs(5);

@@ -80,7 +80,7 @@ impl Limits {
     }
 
     async fn take_here(&self, key: String, quota: Quota) -> i64 {
-        let now = self.world.now().micros();
+        let now = self.world.steady().micros();
         let whole_at = self.here.entry(key).or_default().await.into_value();
         let mut spent = 0;
         let take = |before: i64| {

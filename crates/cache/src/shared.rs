@@ -119,7 +119,7 @@ impl Shared {
                 None
             }
             None => {
-                self.0.avoided_until.store((self.world().now() + AVOIDED).micros(), Ordering::SeqCst);
+                self.0.avoided_until.store((self.world().steady() + AVOIDED).micros(), Ordering::SeqCst);
                 None
             }
         }
@@ -127,7 +127,7 @@ impl Shared {
 
     /// The connection, unless Redis is so slow that waiting for it helps nobody.
     fn open(&self) -> Option<Open> {
-        let is_avoided = self.world().now().micros() < self.0.avoided_until.load(Ordering::SeqCst);
+        let is_avoided = self.world().steady().micros() < self.0.avoided_until.load(Ordering::SeqCst);
         if is_avoided { None } else { self.channel().open() }
     }
 

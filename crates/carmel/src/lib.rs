@@ -6,9 +6,8 @@ pub mod audit;
 pub mod config;
 mod databases;
 mod dead_letters;
+mod frail;
 mod healthcheck;
-#[cfg(debug_assertions)]
-mod mortal;
 pub mod part;
 mod prepare;
 pub mod relocate;
@@ -174,23 +173,12 @@ pub fn run() -> ExitCode {
     let outcome = start_log(&loaded.config).and_then(|()| {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
-        runtime.block_on(execute(arguments.command, loaded, &arguments.flags, world()))
+        runtime.block_on(execute(arguments.command, loaded, &arguments.flags, frail::world()))
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("carmel: {}", error.chain());
         ExitCode::FAILURE
     })
-}
-
-/// The real world; in a debug build, one that kills the process with SIGKILL at
-/// the point that `CARMEL_TEST_KILL_AT` names, for the tests that want to know
-/// what is left.
-fn world() -> World {
-    #[cfg(debug_assertions)]
-    if let Ok(point) = std::env::var("CARMEL_TEST_KILL_AT") {
-        return World::new(mortal::Mortal::new(point));
-    }
-    World::real()
 }
 
 async fn execute(

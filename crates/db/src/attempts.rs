@@ -46,14 +46,14 @@ pub struct Attempts {
 impl Attempts {
     /// None made yet.
     pub fn new(db: &Db, mode: Mode) -> Attempts {
-        let until = db.world().now() + LIMIT;
+        let until = db.world().steady() + LIMIT;
         Attempts { db: db.clone(), mode, made: 0, until, patient: false, seat: None }
     }
 
     /// At a change that may take its time: a migration, a look at every row of
     /// a large table.
     pub fn patient(db: &Db) -> Attempts {
-        let until = db.world().now() + DAY;
+        let until = db.world().steady() + DAY;
         Attempts { until, patient: true, ..Attempts::new(db, Mode::Write) }
     }
 
@@ -140,7 +140,7 @@ impl Attempts {
         }
         let world = self.db.world();
         let most = if self.mode == Mode::Near { NEAR } else { DAY };
-        world.timeout(self.until.since(world.now()).max(least).min(most), work).await
+        world.timeout(self.until.since(world.steady()).max(least).min(most), work).await
     }
 
     async fn after<T, E>(&mut self, again: Again, repeatable: bool, error: E) -> Option<Result<T, E>> {
@@ -161,7 +161,7 @@ impl Attempts {
             self.mode = Mode::Read; // the replica failed: the primary is asked
         }
         let world = self.db.world();
-        if self.made >= MOST || world.now() >= self.until {
+        if self.made >= MOST || world.steady() >= self.until {
             return false;
         }
         let first = if self.patient { 100 } else { 2 };

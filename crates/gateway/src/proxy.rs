@@ -83,13 +83,13 @@ impl Inner {
     }
 
     async fn ask(&self, head: &Parts, body: &Ask) -> Result<http::Response<Answer>, Failure> {
-        let until = self.world.now() + self.limit;
+        let until = self.world.steady() + self.limit;
         let mut tried: Vec<String> = Vec::new();
         let mut repeated = false;
         loop {
             let pick = self.pool.pick_besides(&tried)?;
             let request = request(head, body);
-            let left = until.since(self.world.now());
+            let left = until.since(self.world.steady());
             let asked = {
                 let asking = pin!(self.connections.ask(pick.address(), request));
                 self.world.timeout(left, asking).await

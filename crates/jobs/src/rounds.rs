@@ -242,6 +242,7 @@ impl<'a> Rounds<'a> {
     pub async fn chores(&self, tx: &mut Tx) -> Result<Vec<Buried>> {
         schedule::add_due(tx, &self.runner.schedules).await?;
         claim::make_ready(tx).await?;
+        claim::shorten(tx).await?;
         claim::bury_lost(tx).await
     }
 

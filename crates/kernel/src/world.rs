@@ -6,10 +6,10 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use uuid::Uuid;
@@ -23,6 +23,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Outside: Send + Sync + 'static {
     /// The time on the wall.
     fn now(&self) -> Time;
+    /// The time on a clock that nobody sets. (That on the wall, where nobody
+    /// sets it either.)
+    fn steady(&self) -> Time {
+        self.now()
+    }
     /// Ends when the time on the wall has passed `until`.
     fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()>;
     /// Fills `bytes` with chance that nobody can guess.
@@ -83,6 +88,13 @@ impl World {
     /// The time on the wall.
     pub fn now(&self) -> Time {
         self.outside.now()
+    }
+
+    /// The time on a clock that goes on evenly when the one on the wall is set:
+    /// for how long something took or may take in this process. It means
+    /// nothing to another.
+    pub fn steady(&self) -> Time {
+        self.outside.steady()
     }
 
     /// Waits that long.
@@ -175,6 +187,11 @@ impl Outside for Real {
     fn now(&self) -> Time {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Time::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    fn steady(&self) -> Time {
+        static BEGAN: LazyLock<(Time, Instant)> = LazyLock::new(|| (Real.now(), Instant::now()));
+        BEGAN.0 + BEGAN.1.elapsed()
     }
 
     fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {

@@ -27,7 +27,7 @@ impl Budget {
     /// So many per hundred calls and so many per second. It begins full.
     pub fn new(world: &World, percent: u32, per_second: u32) -> Budget {
         let (per_call, per_second) = (f64::from(percent) / 100.0, f64::from(per_second));
-        let bucket = Bucket { tokens: per_second * SECONDS, at: world.now() };
+        let bucket = Bucket { tokens: per_second * SECONDS, at: world.steady() };
         Budget { world: world.clone(), per_call, per_second, bucket: Mutex::new(bucket) }
     }
 
@@ -46,7 +46,7 @@ impl Budget {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Bucket) -> T) -> T {
-        let now = self.world.now();
+        let now = self.world.steady();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.tokens += now.since(bucket.at).as_secs_f64() * self.per_second;
         bucket.at = now.max(bucket.at);

@@ -69,12 +69,12 @@ impl Channel {
     /// Asks and waits for the answer, as long as the deadline here allows.
     pub async fn call<Q: Serialize + Sync, A: DeserializeOwned>(&self, call: Call, ask: &Q) -> Result<A> {
         let inner = &*self.0;
-        let began = inner.world.now();
+        let began = inner.world.steady();
         let body = serde_json::to_vec(ask).map_err(Error::internal)?;
         let outcome = inner.ask(call, body.into(), began).await;
         let outcome = outcome
             .and_then(|body| serde_json::from_slice(&body).map_err(|error| not_understood(call, &error)));
-        let took = inner.world.now().since(began);
+        let took = inner.world.steady().since(began);
         let labels = [("service", call.service), ("call", call.name)];
         metrics::histogram!("rpc_call_seconds", &labels).record(took.as_secs_f64());
         match &outcome {
@@ -102,7 +102,7 @@ impl Inner {
         self.budget.pay_in();
         let mut tried = Vec::new();
         loop {
-            if until.since(self.world.now()) < Duration::from_millis(1) {
+            if until.since(self.world.steady()) < Duration::from_millis(1) {
                 return Err(wire::too_late(service, call.name));
             }
             let pick = self.pool.pick_besides(&tried)?;

@@ -53,7 +53,7 @@ impl Connections {
 
     /// Asks at this address and waits until then.
     pub async fn send(&self, call: Call, body: Bytes, address: &str, until: Time) -> Ended {
-        let left = until.since(self.world.now());
+        let left = until.since(self.world.steady());
         let request = match self.request(call, body, address, left) {
             Ok(request) => request,
             Err(error) => return Ended::NotReached(error),

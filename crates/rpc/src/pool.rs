@@ -127,7 +127,7 @@ impl Pool {
     /// The same, for another try: none of those tried before, unless no other
     /// is left.
     pub fn pick_besides(&self, tried: &[String]) -> Result<Pick> {
-        let (inner, now) = (&self.0, self.0.world.now());
+        let (inner, now) = (&self.0, self.0.world.steady());
         let addresses = inner.addresses.read().unwrap_or_else(PoisonError::into_inner);
         let (mut usable, mut well) = (Vec::with_capacity(addresses.len()), Vec::new());
         for address in addresses.iter() {
@@ -156,7 +156,7 @@ impl Pool {
 
     /// What is known of each address, in the order of their names.
     pub fn states(&self) -> Vec<AddressState> {
-        let now = self.0.world.now();
+        let now = self.0.world.steady();
         let addresses = self.0.addresses.read().unwrap_or_else(PoisonError::into_inner);
         let state = |address: &Arc<Address>| {
             let health = address.health();
@@ -186,10 +186,10 @@ impl Pool {
         let mut health = address.health();
         health.well = healthy;
         match healthy {
-            true => health.breaker.let_probe(inner.world.now()),
+            true => health.breaker.let_probe(inner.world.steady()),
             false if health.breaker.in_use() && !other_in_use => {}
             false if health.breaker.in_use() => inner.eject(address, &mut health),
-            false => health.breaker.keep_out(inner.world.now() + inner.options.ejected_first),
+            false => health.breaker.keep_out(inner.world.steady() + inner.options.ejected_first),
         }
     }
 }
@@ -227,7 +227,7 @@ impl Inner {
 
     fn eject(&self, address: &Address, health: &mut Health) {
         let service = self.service;
-        let span = health.breaker.eject(self.world.now(), &self.options);
+        let span = health.breaker.eject(self.world.steady(), &self.options);
         metrics::counter!("rpc_ejections_total", "service" => service, "address" => address.url.clone())
             .increment(1);
         tracing::warn!(
@@ -303,7 +303,7 @@ impl Pick {
         probe: bool,
     ) -> Pick {
         health.outstanding += 1;
-        Pick { pool: pool.clone(), address: address.clone(), began: pool.world.now(), probe }
+        Pick { pool: pool.clone(), address: address.clone(), began: pool.world.steady(), probe }
     }
 
     /// Such as `http://10.0.0.7:3003`.
@@ -318,7 +318,7 @@ impl Pick {
 
     /// The address answered, if only with an error of its own.
     pub fn succeeded(mut self) {
-        let (pool, now) = (&self.pool, self.pool.world.now());
+        let (pool, now) = (&self.pool, self.pool.world.steady());
         let mut health = self.address.health();
         health.latency.observe(now.since(self.began), now, pool.options.decay);
         if std::mem::take(&mut self.probe) {
@@ -346,7 +346,7 @@ impl Drop for Pick {
         let mut health = self.address.health();
         health.outstanding -= 1;
         if self.probe {
-            health.breaker.not_probed(self.pool.world.now());
+            health.breaker.not_probed(self.pool.world.steady());
         }
     }
 }

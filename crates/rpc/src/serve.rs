@@ -32,7 +32,7 @@ where
     }
     // A test hands its own clock in as an extension of the request.
     let world = request.extensions().get::<World>().cloned().unwrap_or_else(World::real);
-    let work = within(world.now() + left, read_and_work(request, work));
+    let work = within(world.steady() + left, read_and_work(request, work));
     match world.timeout(left, work).await {
         Some(outcome) => reply(outcome),
         None => reply::<A>(Err(wire::too_late(service, call))),

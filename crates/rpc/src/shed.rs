@@ -76,7 +76,7 @@ impl Shed {
 
     async fn enter_within(&self, limit: Duration) -> Result<Place> {
         let inner = &*self.0;
-        let came = inner.world.now();
+        let came = inner.world.steady();
         if let Ok(permit) = inner.places.clone().try_acquire_owned() {
             inner.waited(Duration::ZERO);
             return Ok(Place { _permit: permit, waited: Duration::ZERO });
@@ -86,7 +86,7 @@ impl Shed {
         }
         let limit = limit.min(inner.options.longest);
         let permit = inner.world.timeout(limit, inner.places.clone().acquire_owned()).await;
-        let waited = inner.world.now().since(came);
+        let waited = inner.world.steady().since(came);
         inner.waited(waited);
         match permit {
             Some(Ok(permit)) => Ok(Place { _permit: permit, waited }),
@@ -103,7 +103,7 @@ impl Inner {
         if span < self.options.target {
             *slow_since = None;
         } else if slow_since.is_none() {
-            *slow_since = Some(self.world.now());
+            *slow_since = Some(self.world.steady());
         }
     }
 

@@ -170,13 +170,19 @@ impl Server {
 
     /// Runs a statement outside of everything else and returns what it says.
     pub fn ask(&self, sql: &str) -> String {
-        let ran = Command::new("psql")
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql])
-            .output()
-            .expect("psql is part of postgresql-client");
-        assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+        ask(&self.url(), sql)
     }
+}
+
+/// Runs statements in the database of this URL, outside of everything else, and
+/// returns what it says.
+pub fn ask(url: &str, sql: &str) -> String {
+    let ran = Command::new("psql")
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
+        .output()
+        .expect("psql is part of postgresql-client");
+    assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8_lossy(&ran.stdout).trim().to_owned()
 }
 
 /// A primary and the replica that follows it.

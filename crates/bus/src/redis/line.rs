@@ -24,8 +24,9 @@ use crate::{
     relay::Relay,
 };
 
-/// By how much the clocks of two processes may differ.
-const CLOCKS: Duration = Duration::from_secs(60);
+/// By how much the clocks of two processes may differ: who sent an event and who
+/// says until when all was heard may be two.
+const CLOCKS: Duration = Duration::from_secs(15 * 60);
 
 /// Adds events to a stream, all or none, if the mark is the one that is given
 /// and the server's run the one that the mark names.

@@ -20,6 +20,7 @@ both_databases!(
     a_relay_hears_of_new_events_at_once_and_stops_when_told,
     live_feeds_see_what_was_sent,
     what_was_sent_and_heard_long_ago_is_swept,
+    an_event_from_a_clock_that_was_ahead_is_sent_in_time,
 );
 
 async fn an_event_is_saved_with_its_change_or_not_at_all(test: TestDb) {
@@ -168,4 +169,35 @@ async fn what_was_sent_and_heard_long_ago_is_swept(test: TestDb) {
     .await;
     stop.cancel();
     running.await.unwrap();
+}
+
+async fn an_event_from_a_clock_that_was_ahead_is_sent_in_time(test: TestDb) {
+    let bus = test.bus();
+    bus.subscribe(Clerk::new("office.books", &test.office));
+    test.announce("mug", 1).await;
+    let ahead: Result<u64> = db::write!(test.shop, async |tx| {
+        db::query("UPDATE outbox SET due_at = $1")
+            .bind(tx.world().now() + Duration::from_secs(600))
+            .execute(tx)
+            .await
+    });
+    assert_eq!(ahead, Ok(1));
+
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (bus, shop, stop) = (bus.clone(), test.shop.clone(), stop.clone());
+        async move { bus.relay("shop", shop, stop).await }
+    });
+    let began = test.shop.world().now();
+    test.until("it is sent", async || {
+        test.clock.forward(Duration::from_secs(1)); // the next sweep comes nearer
+        test.pending().await == 0
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
+
+    let took = test.shop.world().now().since(began);
+    assert!(took < Duration::from_secs(120), "{took:?}");
+    assert_eq!(test.effects("office.books", "mug").await, [1]);
 }

@@ -14,7 +14,8 @@ stories!(sqlite, sqlite, redis:
     what_a_restart_has_lost_is_sent_again,
     what_all_have_heard_is_trimmed_and_nothing_else,
     a_consumer_that_is_flushed_and_away_keeps_its_events,
-    a_consumer_that_is_gone_for_good_is_forgotten
+    a_consumer_that_is_gone_for_good_is_forgotten,
+    what_a_clock_that_was_behind_has_sent_is_sent_again
 );
 stories!(postgres, postgres, redis: what_is_flushed_before_it_is_heard_is_sent_again);
 
@@ -184,4 +185,30 @@ async fn a_consumer_that_is_gone_for_good_is_forgotten(test: TestDb) {
     })
     .await;
     shop.end().await;
+}
+
+async fn what_a_clock_that_was_behind_has_sent_is_sent_again(test: TestDb) {
+    let books = test.office([Clerk::new(BOOKS, &test.office)]).await;
+    let shop = test.process([]).await;
+    test.announce("mug", 1).await;
+    test.hears("mug", &[1]).await;
+    test.settled(BOOKS).await;
+    books.end().await;
+    let event = test.announce("mug", 2).await;
+    test.sent().await;
+    let behind: kernel::Result<u64> = db::write!(test.shop, async |tx| {
+        db::query("UPDATE outbox SET sent_at = sent_at - $2 WHERE id = $1")
+            .bind(event)
+            .bind(600_000_000_i64)
+            .execute(tx)
+            .await
+    });
+    assert_eq!(behind, Ok(1));
+
+    test.flush();
+
+    let books = test.office([Clerk::new(BOOKS, &test.office)]).await;
+    test.hears("mug", &[1, 2]).await;
+    shop.end().await;
+    books.end().await;
 }

@@ -61,6 +61,12 @@ pub struct Options {
     /// Separate services on a PostgreSQL and a Redis started for it, instead of one process on SQLite.
     #[arg(long)]
     pub fleet: bool,
+    /// Events of a fleet go through Kafka: the brokers of KAFKA_BROKERS, or one in memory that can be away.
+    #[arg(long, requires = "fleet")]
+    pub kafka: bool,
+    /// Another version of the program, usually an older one, started in place of this one as often as not.
+    #[arg(long, value_name = "PROGRAM")]
+    pub beside: Option<PathBuf>,
     /// Where the shop stands, and stays; a folder that is gone afterwards when nothing is said.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
@@ -102,7 +108,9 @@ async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World)
     let (folder, is_own) = folder(options, world)?;
     eprintln!("seed {seed}, in {}", folder.display());
     let owner = (OWNER.to_owned(), PASSWORD.to_owned());
-    let wanted = Wanted { folder: folder.clone(), fleet: options.fleet, brokers, owner };
+    let (fleet, kafka) = (options.fleet, options.kafka || !brokers.is_empty());
+    let beside = options.beside.clone().map(|program| (program, seed));
+    let wanted = Wanted { folder: folder.clone(), fleet, kafka, brokers, beside, owner };
     let stage = Stage::start(&wanted).await?;
     let outcome = tokio::select! {
         report = run(options, seed, &stage) => report,
@@ -112,11 +120,12 @@ async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World)
         },
     };
     stage.stop().await?;
-    let report = outcome?;
-    if is_own && report.breaches.is_empty() {
-        std::fs::remove_dir_all(&folder).map_err(Error::internal)?;
+    let is_over = is_own && outcome.as_ref().is_ok_and(|report| report.breaches.is_empty());
+    match is_over {
+        true => std::fs::remove_dir_all(&folder).map_err(Error::internal)?,
+        false => stage.keep_files().await?,
     }
-    Ok(report)
+    outcome
 }
 
 /// Where it stands, and whether that is gone afterwards. Fails
@@ -177,7 +186,7 @@ async fn run(options: &Options, seed: u64, stage: &Stage) -> Result<Report> {
     }
     let orders = settle(&mut owner).await?;
     let settled = healed.elapsed().saturating_sub(ready);
-    let mut breaches = compare(&mut owner, &history, &variants, &stage.folder).await?;
+    let mut breaches = compare(&mut owner, &history, &variants, &stage.mails()).await?;
     breaches.extend(audit(stage).await?);
     breaches.extend(stage.panics());
     Ok(Report {
@@ -191,6 +200,7 @@ async fn run(options: &Options, seed: u64, stage: &Stage) -> Result<Report> {
         orders,
         recovery: Recovery::new(after_faults, ready, settled),
         ended_by_themselves: stage.ended(),
+        starts: stage.starts(),
         breaches,
     })
 }
@@ -283,11 +293,11 @@ async fn compare(
     owner: &mut Person,
     history: &History,
     variants: &[String],
-    folder: &std::path::Path,
+    mails: &std::path::Path,
 ) -> Result<Vec<String>> {
     let until = Instant::now() + FOLLOW;
     loop {
-        let shop: Shop = look::look(owner, variants, &folder.join("data").join("mail")).await?;
+        let shop: Shop = look::look(owner, variants, mails).await?;
         let breaches = check::breaches(history, &shop);
         if breaches.is_empty() || Instant::now() > until {
             return Ok(breaches);

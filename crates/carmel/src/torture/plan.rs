@@ -16,8 +16,14 @@ pub struct Targets {
     pub wires: Vec<String>,
     /// Servers of Redis.
     pub redis: Vec<String>,
+    /// Those that are two servers and a sentinel.
+    pub watched: Vec<String>,
     /// Whether there is a PostgreSQL.
     pub postgres: bool,
+    /// Whether there is a broker.
+    pub broker: bool,
+    /// Whether there is a disk that can be full.
+    pub disk: bool,
 }
 
 /// Something that happens to a shop.
@@ -41,7 +47,11 @@ pub enum Fault {
     /// A process that works on orders is stopped for so long that others take over what it had begun.
     Outlive(String),
     /// A process cannot write beyond so many bytes of a file.
-    FillDisk(String, u64),
+    RefuseWrites(String, u64),
+    /// There is room for so many KiB more on the disk, and then for nothing.
+    FillDisk(u64),
+    /// The clock of a process is so many seconds ahead, or behind, and then right again.
+    StepClock(String, i64),
     /// A line is bad; what was sent meanwhile arrives late.
     Wire(String, Line),
     /// A line is bad; what was sent meanwhile is lost, and its connections with it.
@@ -52,10 +62,16 @@ pub enum Fault {
     KillRedis(String),
     /// A Redis is stopped.
     FreezeRedis(String),
+    /// The master among these is gone, and the one that follows it takes over.
+    FailOverRedis(String),
     /// PostgreSQL ends at once and comes back.
     CrashPostgres,
     /// PostgreSQL has no connection left.
     CrowdPostgres,
+    /// PostgreSQL dies for good, and its replica takes over.
+    FailOver,
+    /// The broker answers nobody.
+    StopBroker,
 }
 
 impl Fault {
@@ -65,7 +81,10 @@ impl Fault {
             Fault::Kill(_) => "process killed",
             Fault::Freeze(_) => "process stopped",
             Fault::Outlive(_) => "stopped past its lease",
-            Fault::FillDisk(..) => "disk full",
+            Fault::RefuseWrites(..) => "writes refused",
+            Fault::FillDisk(_) => "disk full",
+            Fault::StepClock(_, ..0) => "clock stepped back",
+            Fault::StepClock(..) => "clock stepped forward",
             Fault::Wire(_, Line::Slow(_)) => "network slow",
             Fault::Wire(_, Line::Cut) => "network stalled",
             Fault::Wire(..) => "connections reset",
@@ -74,8 +93,11 @@ impl Fault {
             Fault::FlushRedis(_) => "redis flushed",
             Fault::KillRedis(_) => "redis killed",
             Fault::FreezeRedis(_) => "redis stopped",
+            Fault::FailOverRedis(_) => "redis failed over",
             Fault::CrashPostgres => "postgres restarted",
             Fault::CrowdPostgres => "postgres out of connections",
+            Fault::FailOver => "postgres failed over",
+            Fault::StopBroker => "broker away",
         }
     }
 }
@@ -85,6 +107,12 @@ const PAUSE_MS: std::ops::Range<u64> = 300..1_100;
 
 /// How long a process is stopped that is to lose its leases, which last half a minute.
 const PAST_LEASE_MS: std::ops::Range<u64> = 31_000..38_000;
+
+/// By how many seconds a clock is wrong. For so long may wait what was put off by one that was ahead.
+const STEP_S: std::ops::Range<i64> = 60..600;
+
+/// How long it is wrong, in milliseconds.
+const WRONG_MS: std::ops::Range<u64> = 500..8_000;
 
 /// Everything that happens in this time.
 pub fn plan(seed: u64, time: Duration, targets: &Targets) -> Vec<Planned> {
@@ -102,7 +130,9 @@ pub fn plan(seed: u64, time: Duration, targets: &Targets) -> Vec<Planned> {
 
 fn draw(chance: &mut StdRng, (at, time): (Duration, Duration), targets: &Targets) -> Planned {
     let mut of = |names: &[String]| names[chance.random_range(0..names.len())].clone();
+    let clock = of(&targets.programs);
     let (program, wire) = (of(&targets.programs), of(&targets.wires));
+    let watched = (!targets.watched.is_empty()).then(|| of(&targets.watched));
     let redis = (!targets.redis.is_empty()).then(|| of(&targets.redis));
     let mut kinds: Vec<(u32, Fault)> = vec![
         (6, Fault::Kill(program.clone())),
@@ -113,10 +143,22 @@ fn draw(chance: &mut StdRng, (at, time): (Duration, Duration), targets: &Targets
         (2, Fault::Wire(wire.clone(), Line::Reset)),
         (2, Fault::Lose(wire, Line::Cut)),
     ];
+    let step = chance.random_range(STEP_S);
+    kinds.push((2, Fault::StepClock(clock, if chance.random_bool(0.5) { step } else { -step })));
     if targets.postgres {
-        kinds.extend([(1, Fault::CrashPostgres), (1, Fault::CrowdPostgres)]);
+        kinds.extend([(1, Fault::CrashPostgres), (1, Fault::CrowdPostgres), (1, Fault::FailOver)]);
     } else {
-        kinds.push((3, Fault::FillDisk(program, chance.random_range(0..256 * 1024))));
+        kinds.push((2, Fault::RefuseWrites(program, chance.random_range(0..256 * 1024))));
+    }
+    let room = chance.random_range(0..512);
+    if targets.disk {
+        kinds.push((2, Fault::FillDisk(room)));
+    }
+    if let Some(watched) = watched {
+        kinds.push((1, Fault::FailOverRedis(watched)));
+    }
+    if targets.broker {
+        kinds.push((2, Fault::StopBroker));
     }
     if let Some(redis) = redis {
         kinds.extend([
@@ -134,6 +176,7 @@ fn draw(chance: &mut StdRng, (at, time): (Duration, Duration), targets: &Targets
         if left < weight {
             let span = match fault {
                 Fault::Outlive(_) => PAST_LEASE_MS,
+                Fault::StepClock(..) => WRONG_MS,
                 _ => 100..2_500,
             };
             return Planned { at, span: Duration::from_millis(chance.random_range(span)), fault };
@@ -155,7 +198,10 @@ mod tests {
             programs: names(&["orders-1", "users-1"]),
             wires: names(&["orders-1", "postgres"]),
             redis: names(&["queue", "cache"]),
+            watched: names(&["cache"]),
             postgres: true,
+            broker: true,
+            disk: true,
         }
     }
 
@@ -170,10 +216,17 @@ mod tests {
     fn there_is_a_fault_a_second_and_every_kind_in_ten_minutes() {
         let fleet_plan = plan(1, Duration::from_secs(600), &fleet());
         let programs = vec!["shop".to_owned()];
-        let alone = Targets { programs, redis: Vec::new(), postgres: false, ..fleet() };
+        let alone = Targets {
+            programs,
+            redis: Vec::new(),
+            watched: Vec::new(),
+            postgres: false,
+            broker: false,
+            ..fleet()
+        };
         let embedded_plan = plan(1, Duration::from_secs(600), &alone);
 
-        for (plan, kinds) in [(fleet_plan, 13), (embedded_plan, 8)] {
+        for (plan, kinds) in [(fleet_plan, 19), (embedded_plan, 11)] {
             assert!(plan.len() > 600, "{}", plan.len());
             let drawn: BTreeSet<&str> = plan.iter().map(|planned| planned.fault.kind()).collect();
             assert_eq!(drawn.len(), kinds, "{drawn:?}");

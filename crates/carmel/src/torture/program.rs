@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
@@ -22,6 +23,8 @@ pub struct Start {
     pub name: String,
     /// The program.
     pub program: PathBuf,
+    /// Another version of it, which is started as often as not.
+    pub beside: Option<Beside>,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// Its settings; nothing that the user has set for himself reaches it.
@@ -30,6 +33,29 @@ pub struct Start {
     pub folder: PathBuf,
     /// Whether it runs as `nobody` when we are root: PostgreSQL refuses root.
     pub as_nobody: bool,
+    /// The process whose disks it sees, if they are not ours.
+    pub inside: Option<u32>,
+}
+
+/// Another version of a program.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// Where it is.
+    pub program: PathBuf,
+    /// What decides when it is started.
+    pub seed: u64,
+}
+
+impl Start {
+    /// The program of the start of this number.
+    fn version(&self, number: u64) -> &Path {
+        let of_beside = self.beside.as_ref().filter(|beside| {
+            let mut hasher = DefaultHasher::new();
+            (beside.seed, &self.name, number).hash(&mut hasher);
+            hasher.finish() % 2 == 0
+        });
+        of_beside.map_or(&self.program, |beside| &beside.program)
+    }
 }
 
 /// A process that is kept running, but for the faults.
@@ -37,6 +63,8 @@ pub struct Program {
     /// How it is started.
     pub start: Start,
     child: Mutex<Option<Child>>,
+    /// How often it was started.
+    starts: AtomicU64,
     /// How often it ended without having been told to.
     ended: AtomicU64,
 }
@@ -44,8 +72,8 @@ pub struct Program {
 impl Program {
     /// Starts it.
     pub fn start(start: Start) -> Result<Program> {
-        let child = Mutex::new(Some(spawn(&start)?));
-        Ok(Program { start, child, ended: AtomicU64::new(0) })
+        let child = Mutex::new(Some(spawn(&start, 0)?));
+        Ok(Program { start, child, starts: AtomicU64::new(1), ended: AtomicU64::new(0) })
     }
 
     /// `kill -9`, and a new one after the pause.
@@ -53,16 +81,30 @@ impl Program {
         self.restart(Signal::KILL, pause).await
     }
 
-    /// Sends it the signal that ends it, waits until it has, and starts a new one.
+    /// Sends it the signal that ends it, waits until it has, and starts a new
+    /// one after the pause.
     pub async fn restart(&self, signal: Signal, pause: Duration) -> Result<()> {
+        let pause = async {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        };
+        self.while_down(signal, pause).await
+    }
+
+    /// The same, with something to be done before the new one is started.
+    pub async fn while_down(&self, signal: Signal, work: impl Future<Output = Result<()>>) -> Result<()> {
         let mut child = self.child.lock().await;
         if let Some(mut child) = child.take() {
             send(&child, signal);
             child.wait().await.map_err(Error::internal)?;
         }
-        tokio::time::sleep(pause).await;
-        *child = Some(spawn(&self.start)?);
+        work.await?;
+        *child = Some(self.again()?);
         Ok(())
+    }
+
+    fn again(&self) -> Result<Child> {
+        spawn(&self.start, self.starts.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Freezes it for so long.
@@ -76,7 +118,7 @@ impl Program {
 
     /// For so long it cannot write beyond the first bytes of a file: what it
     /// writes is refused as on a full disk.
-    pub async fn fill_disk(&self, bytes: u64, span: Duration) {
+    pub async fn refuse_writes(&self, bytes: u64, span: Duration) {
         let id = self.limit(Some(bytes)).await;
         tokio::time::sleep(span).await;
         if id.is_some() && id == self.id().await {
@@ -93,7 +135,7 @@ impl Program {
         };
         if has_ended {
             self.ended.fetch_add(1, Ordering::Relaxed);
-            *child = Some(spawn(&self.start)?);
+            *child = Some(self.again()?);
         }
         Ok(())
     }
@@ -112,6 +154,13 @@ impl Program {
     /// How often it ended without having been told to.
     pub fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// How often it was started, and how often of these as another version.
+    pub fn starts(&self) -> (u64, u64) {
+        let starts = self.starts.load(Ordering::Relaxed);
+        let others = (0..starts).filter(|number| self.start.version(*number) != self.start.program).count();
+        (starts, others as u64)
     }
 
     /// Where it writes what it says.
@@ -159,7 +208,7 @@ pub async fn run(start: Start, input: &str) -> Result<String> {
 /// The same, whether it fails or not: whether it succeeded, and what it said.
 pub async fn output(start: Start, input: &str) -> Result<(bool, String)> {
     use tokio::io::AsyncWriteExt;
-    let mut command = command(&start);
+    let mut command = command(&start, &start.program);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| not_started(&start, &error))?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -190,11 +239,11 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn spawn(start: &Start) -> Result<Child> {
+fn spawn(start: &Start, number: u64) -> Result<Child> {
     let log =
         File::options().create(true).append(true).open(start.folder.join(format!("{}.log", start.name)));
     let log = log.map_err(Error::internal)?;
-    let mut command = command(start);
+    let mut command = command(start, start.version(number));
     command.stdin(Stdio::null()).stdout(log.try_clone().map_err(Error::internal)?).stderr(log);
     command.spawn().map_err(|error| not_started(start, &error))
 }
@@ -205,16 +254,20 @@ fn not_started(start: &Start, error: &std::io::Error) -> Error {
 }
 
 /// Behind `setpriv`, so that the kernel ends it when this process dies, and a
-/// shell, so that a write beyond the limit is refused and no death. Both exec
-/// what follows them: the process id is its own.
-fn command(start: &Start) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
-    if start.as_nobody && is_root() {
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+/// shell, so that a write beyond the limit is refused and no death. Each execs
+/// what follows it: the process id is its own.
+fn command(start: &Start, program: &Path) -> Command {
+    let mut words: Vec<String> = Vec::new();
+    if let Some(keeper) = start.inside {
+        words.extend(["nsenter".into(), format!("--mount=/proc/{keeper}/ns/mnt"), "--".into()]);
     }
-    command.args(["--", "sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
-    command.arg(&start.program).args(&start.arguments).current_dir(&start.folder).kill_on_drop(true);
+    words.extend(["setpriv", "--pdeathsig", "KILL"].map(str::to_owned));
+    if start.as_nobody && is_root() {
+        words.extend(["--reuid=nobody", "--regid=nogroup", "--clear-groups"].map(str::to_owned));
+    }
+    words.extend(["--", "sh", "-c", "trap '' XFSZ; cd \"$0\" && exec \"$@\""].map(str::to_owned));
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg(&start.folder).arg(program).args(&start.arguments).kill_on_drop(true);
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if name.starts_with("CARMEL_") || crate::config::is_plain_variable(&name) {

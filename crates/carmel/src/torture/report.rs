@@ -29,6 +29,8 @@ pub struct Report {
     pub recovery: Recovery,
     /// Processes that ended without having been told to, and how often.
     pub ended_by_themselves: BTreeMap<String, u64>,
+    /// How often a process of the program was started, and of these as the other version.
+    pub starts: (u64, u64),
     /// What must not be, with its ids.
     pub breaches: Vec<String>,
 }
@@ -86,6 +88,8 @@ impl fmt::Display for Report {
         writeln!(f, "  next change after a fault    {median_ms:>7} ms median, {max_ms} ms at most")?;
         writeln!(f, "  ready after the last fault   {ready_ms:>7} ms")?;
         writeln!(f, "  every order ended after      {settled_ms:>7} ms more")?;
+        let (starts, others) = self.starts;
+        writeln!(f, "  processes started            {starts:>7}, {others} of them as the other version")?;
         for (name, times) in &self.ended_by_themselves {
             writeln!(f, "  {name} ended by itself {times} times and was started again")?;
         }

@@ -6,8 +6,10 @@ use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
 use carmel::{
     audit,
     config::{Config, Secret},
+    part::{Part, Parts},
     sample, shop,
 };
+use db::{Db, Disk, Target};
 use kernel::Time;
 use serde_json::Value;
 use testkit::{
@@ -72,14 +74,33 @@ impl Shop {
         let mut config = settings(&db);
         change(&mut config);
         match fleet::door() {
-            None => Shop::start_here(db, config).await,
+            None => {
+                let clock = Clock::new();
+                let inside = shop::Shop::open(&config, &clock.world()).await.unwrap();
+                Shop::start_here(db, clock, inside).await
+            }
             Some(door) => Shop::start_apart(db, config, door).await,
         }
     }
 
-    async fn start_here(db: TestDb, config: Config) -> Shop {
-        let clock = Clock::new();
-        let inside = Arc::new(shop::Shop::open(&config, &clock.world()).await.unwrap());
+    /// The same in this process, its SQLite files on this disk.
+    pub async fn start_on(db: TestDb, disk: Arc<dyn Disk>, change: impl FnOnce(&mut Config)) -> Shop {
+        let (clock, mut config) = (Clock::new(), settings(&db));
+        change(&mut config);
+        // With the tables that a shop makes.
+        shop::Shop::open(&config, &clock.world()).await.unwrap().close().await;
+        let mut databases = Vec::new();
+        for service in Part::services() {
+            let target = Target::Sqlite { path: db.folder().join(format!("{service}.db")) };
+            let opened = Db::open_on(&target, &clock.world(), disk.clone()).await.unwrap();
+            databases.push((service.as_str(), opened));
+        }
+        let inside = shop::Shop::of(&config, &clock.world(), &Parts::all(), databases).await.unwrap();
+        Shop::start_here(db, clock, inside).await
+    }
+
+    async fn start_here(db: TestDb, clock: Clock, inside: shop::Shop) -> Shop {
+        let inside = Arc::new(inside);
         sample::make_admin(&inside, ADMIN, "Owner", PASSWORD).await.unwrap();
 
         let stop = CancellationToken::new();
@@ -215,7 +236,7 @@ impl Shop {
     }
 
     /// How many jobs and events are to be done now, and when the next job is due.
-    async fn left(&self) -> (i64, Option<Time>) {
+    pub async fn left(&self) -> (i64, Option<Time>) {
         let (mut busy, mut later) = (0, None);
         let now = self.inside.world().now();
         for (_, db) in &self.inside.databases {

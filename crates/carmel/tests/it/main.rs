@@ -14,6 +14,7 @@ mod crash;
 mod crowds;
 mod edge;
 mod faults;
+mod full;
 mod harness;
 mod healthcheck;
 mod kills;

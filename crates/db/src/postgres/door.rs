@@ -138,7 +138,7 @@ impl Door {
     /// Runs a statement. One that is given up counts as not answered.
     pub async fn ask<T>(&self, statement: impl Future<Output = T>) -> T {
         if self.asked_at.load(Ordering::Relaxed) == NOBODY {
-            let now = self.world.now().micros();
+            let now = self.world.steady().micros();
             // Of several who are the first either will do.
             self.asked_at.store(now, Ordering::Relaxed);
         }
@@ -153,7 +153,7 @@ impl Door {
     /// its connections is used again, and whoever takes its place is looked for.
     pub fn listen(&self) {
         let asked_at = self.asked_at.load(Ordering::Relaxed);
-        if asked_at == NOBODY || self.world.now().since(Time::from_micros(asked_at)) < SILENCE {
+        if asked_at == NOBODY || self.world.steady().since(Time::from_micros(asked_at)) < SILENCE {
             return;
         }
         let found = self.asked_at.compare_exchange(asked_at, NOBODY, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! What a failure of PostgreSQL means.
 
 use kernel::{Error, Kind};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use crate::error::{Again, Failure, commit_unknown, too_slow};
 
@@ -55,6 +55,11 @@ pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
             let error = Error::unavailable("storage_full", "there is no room left to store this");
             Failure::last(error.because(said(&cause)))
         }
+        "53200" => {
+            let error =
+                Error::unavailable("database_out_of_memory", "the database has no memory left for this");
+            Failure::last(error.because(said(&cause)))
+        }
         "58030" => Failure::last(
             Error::unavailable("storage_failed", "the storage does not work").because(said(&cause)),
         ),
@@ -72,9 +77,13 @@ pub(super) fn statement(cause: tokio_postgres::Error, sql: &str) -> Failure {
     }
 }
 
-/// A commit failed: whether it was kept is only known when PostgreSQL says so.
+/// A commit failed: whether it was kept is only known when PostgreSQL says so
+/// and lives on. One that panics (no room for its log) may have written it.
 pub(super) fn commit(cause: tokio_postgres::Error) -> Failure {
-    let refused = cause.code().is_some_and(|code| !["57", "08"].contains(&&code.code()[..2]));
+    let refused = cause.as_db_error().is_some_and(|error| {
+        let dies = error.parsed_severity() == Some(Severity::Panic);
+        !dies && !["57", "08"].contains(&&error.code().code()[..2])
+    });
     if refused { statement(cause, "COMMIT") } else { commit_unknown(Error::internal(said(&cause))) }
 }
 

@@ -76,12 +76,12 @@ impl Writer {
     pub async fn begin(self: &Arc<Writer>) -> Result<WriteTx, Failure> {
         let seat = self.seat.clone().acquire_owned().await;
         let mut seat = Some(seat.map_err(|_| Failure::last(closed()))?);
-        let until = self.world.now() + PATIENCE;
+        let until = self.world.steady() + PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {
             match self.try_begin(&mut seat) {
                 // Another process holds the file: the task waits, not the thread.
-                Err(failure) if failure.again == Again::Yes && self.world.now() < until => {
+                Err(failure) if failure.again == Again::Yes && self.world.steady() < until => {
                     self.world.sleep(self.world.jitter(pause)).await;
                     pause = (pause * 2).min(Duration::from_millis(50));
                 }

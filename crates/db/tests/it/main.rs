@@ -4,6 +4,7 @@
 mod crash;
 mod failover;
 mod frozen;
+mod full;
 mod gather;
 mod kit;
 mod load;

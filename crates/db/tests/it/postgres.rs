@@ -26,7 +26,7 @@ const DEADLY: &str = "CREATE SEQUENCE deaths; CREATE TABLE fates (id BIGINT); \
     FOR EACH ROW EXECUTE FUNCTION die();";
 
 /// Statements that no service would write, sent past `db`.
-async fn aside(test: &TestDb, sql: &str) {
+pub async fn aside(test: &TestDb, sql: &str) {
     let Target::Postgres { url, schema, .. } = &test.target else { unreachable!() };
     let (client, wire) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(wire);

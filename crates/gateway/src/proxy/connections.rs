@@ -130,7 +130,7 @@ fn close_unused(inner: &Arc<Inner>) {
         loop {
             world.sleep(KEPT / 2).await;
             let Some(inner) = inner.upgrade() else { return };
-            let now = world.now();
+            let now = world.steady();
             inner.idle().retain(|_, kept| {
                 kept.retain(|one| now.since(one.since) < KEPT);
                 !kept.is_empty()
@@ -142,7 +142,7 @@ fn close_unused(inner: &Arc<Inner>) {
 impl Inner {
     /// One that is not in use, the last used first: it is warm, and the others may rest.
     fn take(&self, address: &str) -> Option<Box<Connection>> {
-        let now = self.world.now();
+        let now = self.world.steady();
         loop {
             let idle = self.idle().get_mut(address)?.pop()?;
             let mut connection = idle.connection;
@@ -153,7 +153,7 @@ impl Inner {
     }
 
     fn give_back(&self, connection: Box<Connection>) {
-        let idle = Idle { since: self.world.now(), connection };
+        let idle = Idle { since: self.world.steady(), connection };
         let mut all = self.idle();
         match all.get_mut(&idle.connection.address) {
             Some(kept) => kept.push(idle),

@@ -56,7 +56,7 @@ async fn pick_ready(tx: &mut Tx, want: &Want, room: i64) -> Result<Vec<Claimed>>
         "UPDATE jobs SET handed_at = $1
          WHERE id IN (
              SELECT id FROM jobs due
-             WHERE state = 'waiting' AND ready = TRUE AND handed_at IS NULL AND queue = $2 AND run_at <= $1
+             WHERE state = 'waiting' AND ready = TRUE AND handed_at IS NULL AND queue = $2
                AND name IN (SELECT value FROM json_each($3))
                AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = $2 AND paused = TRUE)
                AND (due.unique_key IS NULL OR NOT EXISTS (
@@ -67,7 +67,7 @@ async fn pick_ready(tx: &mut Tx, want: &Want, room: i64) -> Result<Vec<Claimed>>
                    traceparent, added_at",
         "WITH picked AS MATERIALIZED (
              SELECT id FROM jobs due
-             WHERE state = 'waiting' AND ready = TRUE AND handed_at IS NULL AND queue = $2 AND run_at <= $1
+             WHERE state = 'waiting' AND ready = TRUE AND handed_at IS NULL AND queue = $2
                AND name = ANY ($3)
                AND NOT EXISTS (SELECT 1 FROM queues WHERE queues.name = $2 AND paused = TRUE)
                AND (due.unique_key IS NULL OR NOT EXISTS (

@@ -95,7 +95,7 @@ impl Link {
 
     /// Whether jobs are to come to their workers without it.
     pub fn is_given_up(&self) -> bool {
-        self.away_since().is_some_and(|since| self.world.now().since(since) >= GIVEN_UP)
+        self.away_since().is_some_and(|since| self.world.steady().since(since) >= GIVEN_UP)
     }
 
     /// Makes BullMQ jobs of these. One that is there already stays as it is.
@@ -146,7 +146,7 @@ impl Link {
             // Only this says that it is back: one that is full answers, too.
             Ok(_) => *away_since = None,
             Err(_) => {
-                away_since.get_or_insert(self.world.now());
+                away_since.get_or_insert(self.world.steady());
             }
         }
         health
@@ -197,7 +197,7 @@ impl Link {
             None => Err(format!("no answer in {PATIENCE:?}")),
         };
         answer.map_err(|cause| {
-            self.away_since().get_or_insert(self.world.now());
+            self.away_since().get_or_insert(self.world.steady());
             away(cause)
         })
     }

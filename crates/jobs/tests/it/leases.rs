@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use db::Db;
 use jobs::{Failure, Run, State, Worker};
-use kernel::{JobId, Result};
+use kernel::{JobId, Result, Time};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,7 @@ both_ways!(
     a_lost_job_is_taken_over_and_the_first_one_is_refused,
     a_worker_that_hears_of_its_lost_lease_is_dropped,
     a_job_stopped_half_way_is_done_by_the_next,
+    a_lease_from_a_clock_that_was_ahead_runs_out_in_time,
     a_job_that_kills_its_process_is_dead_in_the_end,
     a_lease_is_renewed_while_the_work_goes_on,
     a_worker_that_panics_fails_like_any_other,
@@ -131,6 +132,41 @@ async fn a_job_stopped_half_way_is_done_by_the_next(test: TestDb) {
 
     assert_eq!(test.effects().await, ["a"]);
     assert_eq!((test.state(id).await, test.pending().await), (State::Done, 0));
+}
+
+async fn a_lease_from_a_clock_that_was_ahead_runs_out_in_time(test: TestDb) {
+    let gate = Arc::new(Gate::default());
+    let notes = Notes::gated(&test.db, &gate);
+    let id = test.add(&Note::new("a")).await;
+    tokio::select! {
+        () = test.runner(&notes).run(CancellationToken::new()) => panic!("it waits at the gate"),
+        () = test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1) => {} // and is dropped
+    }
+    let ahead: Result<u64> = db::write!(test.db, async |tx| {
+        db::query("UPDATE jobs SET leased_until_at = $2 WHERE id = $1")
+            .bind(id)
+            .bind(tx.world().now() + Duration::from_secs(600))
+            .execute(tx)
+            .await
+    });
+    assert_eq!(ahead, Ok(1));
+
+    let (notes, stop) = (Notes::new(&test.db), CancellationToken::new());
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
+    test.until("the lease is shortened", async || {
+        let left: Result<(Time,)> = db::read!(test.db, async |tx| {
+            db::query("SELECT leased_until_at FROM jobs WHERE id = $1").bind(id).fetch_one(tx).await
+        });
+        left.unwrap().0.since(test.db.world().now()) < PAST_THE_LEASE
+    })
+    .await;
+    assert_eq!(notes.asked(), 0, "its worker may live, and has the time of a lease to say so");
+    test.clock.forward(PAST_THE_LEASE);
+    test.until("it is done", async || test.state(id).await == State::Done).await;
+    stop.cancel();
+    running.await.unwrap();
+
+    assert_eq!(test.effects().await, ["a"]);
 }
 
 async fn a_job_that_kills_its_process_is_dead_in_the_end(test: TestDb) {

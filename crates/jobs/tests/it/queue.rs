@@ -17,6 +17,7 @@ use crate::{
 
 both_ways!(
     a_clock_that_is_set_back_stops_no_runner,
+    a_job_from_a_clock_that_was_ahead_is_done_at_once,
     many_are_added_together_and_those_of_one_key_once,
     a_job_added_in_a_rolled_back_transaction_never_runs,
     a_job_that_failed_is_tried_again_and_done,
@@ -264,6 +265,18 @@ async fn a_clock_that_is_set_back_stops_no_runner(test: TestDb) {
     test.add(&Note::new("after")).await;
 
     test.until("it runs", async || notes.asked() == 2).await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+async fn a_job_from_a_clock_that_was_ahead_is_done_at_once(test: TestDb) {
+    let id = test.add(&Note::new("a")).await;
+    test.clock.back(Duration::from_secs(600));
+    let (notes, stop) = (Notes::new(&test.db), CancellationToken::new());
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
+
+    test.until("it is done", async || test.state(id).await == State::Done).await;
+
     stop.cancel();
     running.await.unwrap();
 }

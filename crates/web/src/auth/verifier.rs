@@ -141,7 +141,7 @@ impl Verifier {
 
     /// Refuses every token of this session from now on, in this process.
     pub async fn revoke(&self, session: SessionId) {
-        let now = self.0.world.now();
+        let now = self.0.world.steady();
         let mut revoked = lock(&self.0.revoked);
         if now >= revoked.sweep_at {
             revoked.until.retain(|_, until| *until > now);

@@ -5,6 +5,8 @@
 //! hands each service the socket at the very address where the others look for
 //! it: no line would fit between.
 
+mod faults;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -12,21 +14,18 @@ use std::{
 };
 
 use kernel::{Error, Result};
+use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use super::{
-    plan::{Fault, Planned, Targets},
-    program::{self, Program, Start, free_port},
-    servers::{Postgres, Redis},
-    wire::{Line, Wire},
+    plan::Targets,
+    program::{self, Beside, Program, Start, free_port},
+    servers::{Disk, Postgres, Redis, Sentinel},
+    wire::Wire,
 };
-use crate::part::Part;
+use crate::{frail, part::Part};
 
 /// What a process may take to finish before it is cut off.
 const FINISH: Duration = Duration::from_secs(30);
-/// How long connections are reset of which something was lost.
-const AFTER_LOSS: Duration = Duration::from_millis(50);
-/// How long a new process waits for the dead one's socket and files, at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// So many processes of the part that everything depends on.
 const ORDERS: usize = 2;
 
@@ -40,8 +39,20 @@ pub struct Stage {
     wires: BTreeMap<String, Wire>,
     redis: BTreeMap<String, Redis>,
     postgres: Option<Postgres>,
+    /// Where the files of a shop in one process are, if we may have one.
+    disk: Option<Disk>,
+    /// Who watches a Redis and the one that follows it, by what they are for.
+    sentinels: BTreeMap<String, Sentinel>,
+    broker: Option<Broker>,
     base: Start,
 }
+
+/// A broker that speaks Kafka's protocol, in memory.
+type Broker = MockCluster<'static, DefaultProducerContext>;
+/// As many as the settings have it.
+const PARTITIONS: i32 = 8;
+/// The only one of its cluster.
+const BROKER: i32 = 1;
 
 /// Which shop.
 #[derive(Clone, Debug)]
@@ -50,8 +61,12 @@ pub struct Wanted {
     pub folder: PathBuf,
     /// As separate services on PostgreSQL and Redis, or in one process on SQLite.
     pub fleet: bool,
-    /// Brokers that carry a fleet's events; Redis does when there are none.
+    /// Whether Kafka carries a fleet's events; Redis does otherwise.
+    pub kafka: bool,
+    /// Its brokers; one of our own when there are none.
     pub brokers: Vec<String>,
+    /// Another version of the program, and what decides when it is started.
+    pub beside: Option<(PathBuf, u64)>,
     /// Who owns it, and the password.
     pub owner: (String, String),
 }
@@ -59,7 +74,8 @@ pub struct Wanted {
 impl Stage {
     /// Starts one.
     pub async fn start(wanted: &Wanted) -> Result<Stage> {
-        let mut ports = (std::process::id() % 11_000) as u16;
+        // Two runs that are started one after the other do not want the same.
+        let mut ports = (std::process::id().wrapping_mul(61) % 11_000) as u16;
         let mut stage = Stage {
             url: String::new(),
             folder: wanted.folder.clone(),
@@ -67,26 +83,46 @@ impl Stage {
             wires: BTreeMap::new(),
             redis: BTreeMap::new(),
             postgres: None,
+            disk: None,
+            sentinels: BTreeMap::new(),
+            broker: None,
             base: base(&wanted.folder)?,
         };
         let slots = match wanted.fleet {
             true => stage.stand_on_servers(wanted, &mut ports).await?,
             false => stage.one_process(&mut ports).await?,
         };
-        let (email, password) = &wanted.owner;
-        let made = stage.command(&["admin", "create", "--email", email], &format!("{password}\n")).await?;
-        if !made.0 {
-            return Err(Error::unavailable("shop_not_made", made.1));
+        if !stage.targets().disk {
+            eprintln!("no disk will be full: that takes root, and nsenter (package util-linux)");
+        }
+        if let Some((older, seed)) = &wanted.beside {
+            // The other one makes the tables: it may be the older.
+            let newer = std::mem::replace(&mut stage.base.program, older.clone());
+            stage.make_owner(&wanted.owner).await?;
+            stage.base.program = newer;
+            stage.base.beside = Some(Beside { program: older.clone(), seed: *seed });
+        } else {
+            stage.make_owner(&wanted.owner).await?;
         }
         for (name, arguments, port) in slots {
             let mut start = stage.of(&name, &arguments);
             start.settings.push(("PORT".into(), port.to_string()));
+            start.settings.push((frail::CLOCK.into(), stage.clock(&name).display().to_string()));
             stage.programs.insert(name, Program::start(start)?);
         }
         Ok(stage)
     }
 
+    async fn make_owner(&self, (email, password): &(String, String)) -> Result<()> {
+        let made = self.command(&["admin", "create", "--email", email], &format!("{password}\n")).await?;
+        if made.0 { Ok(()) } else { Err(Error::unavailable("shop_not_made", made.1)) }
+    }
+
     async fn one_process(&mut self, ports: &mut u16) -> Result<Vec<(String, Vec<String>, u16)>> {
+        let data = self.folder.join("data");
+        std::fs::create_dir(&data).map_err(Error::internal)?;
+        self.disk = Disk::on(&data).await?;
+        self.base.inside = self.disk.as_ref().map(|disk| disk.keeper);
         let port = free_port(ports)?;
         let wire = self.wire("shop", port).await?;
         self.url = format!("http://{wire}");
@@ -99,18 +135,24 @@ impl Stage {
         wanted: &Wanted,
         ports: &mut u16,
     ) -> Result<Vec<(String, Vec<String>, u16)>> {
-        let postgres = Postgres::start(&self.folder, free_port(ports)?).await?;
-        let place = self.wire("postgres", postgres.port).await?;
-        self.set("DATABASE_URL", format!("postgres://postgres@{place}/postgres"));
+        let (first, second) = (free_port(ports)?, free_port(ports)?);
+        let postgres = Postgres::start(&self.folder, [first, second]).await?;
+        let places = [self.wire("postgres-1", first).await?, self.wire("postgres-2", second).await?];
+        self.set("DATABASE_URL", format!("postgres://postgres@{}/postgres", places.join(",")));
         self.set("CARMEL_DATABASE_CONNECTIONS", "3".into());
         self.postgres = Some(postgres);
-        for (name, key) in [("queue", "REDIS_URL"), ("cache", "CARMEL_REDIS_CACHE_URL")] {
-            let redis = Redis::start(&self.folder, name, free_port(ports)?).await?;
-            let place = self.wire(name, redis.port).await?;
-            self.set(key, format!("redis://{place}"));
-            self.redis.insert(name.into(), redis);
-        }
-        if !wanted.brokers.is_empty() {
+        // What carries events follows no sentinel.
+        self.stand_on_redis(("queue", "REDIS_URL"), wanted.kafka, ports).await?;
+        self.stand_on_redis(("cache", "CARMEL_REDIS_CACHE_URL"), true, ports).await?;
+        if wanted.kafka && wanted.brokers.is_empty() {
+            let broker = MockCluster::new(1).map_err(Error::internal)?;
+            for service in Part::services() {
+                // It makes none when it is asked to, as a broker would.
+                broker.create_topic(&format!("carmel.{service}"), PARTITIONS, 1).map_err(Error::internal)?;
+            }
+            self.set("KAFKA_BROKERS", broker.bootstrap_servers());
+            self.broker = Some(broker);
+        } else if wanted.kafka {
             self.set("KAFKA_BROKERS", wanted.brokers.join(","));
         }
         self.set("CARMEL_SERVICES_TOKEN", "one-token-for-all-services-of-it".into());
@@ -130,6 +172,42 @@ impl Stage {
         let worker = vec!["work".into(), "--only".into(), Part::Orders.to_string()];
         slots.push(("orders-work-1".into(), worker, free_port(ports)?));
         Ok(slots)
+    }
+
+    /// One Redis, or two that a sentinel watches, which knows them by their
+    /// lines; they are what this setting names.
+    async fn stand_on_redis(
+        &mut self,
+        (name, key): (&'static str, &str),
+        is_watched: bool,
+        ports: &mut u16,
+    ) -> Result<()> {
+        let (port, place) = self.redis_behind_a_line(name, "", ports).await?;
+        if !is_watched {
+            self.set(key, format!("redis://{place}"));
+            return Ok(());
+        }
+        let follows = format!("replicaof 127.0.0.1 {port}");
+        self.redis_behind_a_line(&format!("{name}-2"), &follows, ports).await?;
+        let sentinel = Sentinel::start(&self.folder, name, free_port(ports)?, port).await?;
+        self.set(key, format!("redis+sentinel://127.0.0.1:{}/{name}", sentinel.port()));
+        self.sentinels.insert(name.into(), sentinel);
+        Ok(())
+    }
+
+    /// The port at which it is reached, and the place.
+    async fn redis_behind_a_line(
+        &mut self,
+        name: &str,
+        more: &str,
+        ports: &mut u16,
+    ) -> Result<(u16, String)> {
+        let port = free_port(ports)?;
+        let place = self.wire(name, port).await?;
+        let at = self.wires[name].address.port();
+        let settings = format!("replica-announce-ip 127.0.0.1\nreplica-announce-port {at}\n{more}");
+        self.redis.insert(name.into(), Redis::start(&self.folder, name, port, &settings).await?);
+        Ok((at, place))
     }
 
     async fn wire(&mut self, name: &str, port: u16) -> Result<String> {
@@ -153,55 +231,42 @@ impl Stage {
             programs: self.programs.keys().cloned().collect(),
             wires: self.wires.keys().cloned().collect(),
             redis: self.redis.keys().cloned().collect(),
+            watched: self.sentinels.keys().cloned().collect(),
             postgres: self.postgres.is_some(),
+            broker: self.broker.is_some(),
+            disk: self.disks().next().is_some(),
         }
     }
 
-    /// Does this to it; ends when it is over.
-    pub async fn inflict(&self, planned: &Planned) -> Result<()> {
-        let span = planned.span;
-        match &planned.fault {
-            Fault::Kill(name) => self.programs[name].kill(span.min(LONGEST_PAUSE)).await?,
-            Fault::Freeze(name) | Fault::Outlive(name) => self.programs[name].freeze(span).await,
-            Fault::FillDisk(name, bytes) => self.programs[name].fill_disk(*bytes, span).await,
-            Fault::Wire(name, line) => self.disturb(name, *line, span).await,
-            Fault::Lose(name, line) => {
-                self.disturb(name, *line, span).await;
-                self.disturb(name, Line::Reset, AFTER_LOSS).await;
-            }
-            Fault::FlushRedis(name) => self.redis[name].flush().await,
-            Fault::KillRedis(name) => self.redis[name].program.kill(span.min(LONGEST_PAUSE)).await?,
-            Fault::FreezeRedis(name) => self.redis[name].program.freeze(span).await,
-            Fault::CrashPostgres => {
-                if let Some(postgres) = &self.postgres {
-                    postgres.crash().await?;
-                }
-            }
-            Fault::CrowdPostgres => {
-                if let Some(postgres) = &self.postgres {
-                    postgres.crowd(span).await;
-                }
-            }
-        }
-        Ok(())
+    fn disks(&self) -> impl Iterator<Item = &Disk> {
+        self.disk.iter().chain(self.postgres.iter().filter_map(|postgres| postgres.disk.as_ref()))
     }
 
-    async fn disturb(&self, name: &str, line: Line, span: Duration) {
-        self.wires[name].set(line);
-        tokio::time::sleep(span).await;
-        self.wires[name].set(Line::Good);
+    /// Where the clock of a process is set.
+    fn clock(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.clock"))
+    }
+
+    /// Where the shop's mails are seen.
+    pub fn mails(&self) -> PathBuf {
+        self.disk.as_ref().map_or_else(|| self.folder.join("data"), Disk::seen).join("mail")
     }
 
     /// Starts again what ended by itself. Ends when it fails.
     pub async fn keep(&self) -> Result<()> {
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let servers = self.redis.values().map(|redis| &redis.program);
-            let postgres = self.postgres.iter().map(|postgres| &postgres.program);
+            let servers = self.redis();
+            let postgres = self.postgres.iter().flat_map(Postgres::programs);
             for program in self.programs.values().chain(servers).chain(postgres) {
                 program.look_after().await?;
             }
         }
+    }
+
+    fn redis(&self) -> impl Iterator<Item = &Program> {
+        let watching = self.sentinels.values().map(Sentinel::program);
+        watching.chain(self.redis.values().map(|redis| &redis.program))
     }
 
     /// How often each process ended that nobody had told to.
@@ -232,11 +297,24 @@ impl Stage {
     pub async fn stop(&self) -> Result<()> {
         let stopping = self.programs.values().map(|program| program.stop(FINISH));
         futures::future::try_join_all(stopping).await?;
-        let servers = self.redis.values().map(|redis| &redis.program);
-        for program in servers.chain(self.postgres.iter().map(|postgres| &postgres.program)) {
+        for program in self.redis().chain(self.postgres.iter().flat_map(Postgres::programs)) {
             program.stop(FINISH).await?;
         }
         Ok(())
+    }
+
+    /// Copies into the folder what will be gone with its disk.
+    pub async fn keep_files(&self) -> Result<()> {
+        for disk in self.disks() {
+            disk.bring_out().await?;
+        }
+        Ok(())
+    }
+
+    /// How often a process of the program was started, and of these as the other version.
+    pub fn starts(&self) -> (u64, u64) {
+        let starts = self.programs.values().map(Program::starts);
+        starts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 }
 
@@ -255,9 +333,11 @@ fn base(folder: &Path) -> Result<Start> {
     Ok(Start {
         name: "command".into(),
         program: std::env::current_exe().map_err(Error::internal)?,
+        beside: None,
         arguments: Vec::new(),
         settings: settings.map(|(key, value)| (key.to_owned(), value)).to_vec(),
         folder: folder.to_owned(),
         as_nobody: false,
+        inside: None,
     })
 }
