@@ -72,12 +72,11 @@ pub fn multiply(data: &Path, before: &Before, copies: &Copies) -> u64 {
     let numbers = numbers(&open(data, "orders"), before.last(("orders", "orders")));
     let marks = Marks { known: before.known.clone(), numbers, count: copies.count };
     let raised = raised(&open(data, "inventory"), before);
-    let each = |service: &&'static str| {
-        let (marks, raised) = (&marks, &raised);
-        move || copy_service(&open(data, service), service, before, copies, marks, raised)
+    let each = |service: &'static str| {
+        copy_service(&open(data, service), service, before, copies, &marks, &raised)
     };
     let rows = std::thread::scope(|scope| {
-        let copying: Vec<_> = SERVICES.iter().map(|service| scope.spawn(each(service))).collect();
+        let copying: Vec<_> = SERVICES.iter().map(|service| scope.spawn(|| each(service))).collect();
         copying.into_iter().map(|copying| copying.join().expect("a service is copied")).sum()
     });
     let inventory = open(data, "inventory");
@@ -222,7 +221,7 @@ fn tables(db: &Connection) -> Vec<String> {
 /// Quick rather than safe: who loses this shop makes it again.
 fn open(data: &Path, service: &str) -> Connection {
     let db = Connection::open(data.join(format!("{service}.db"))).expect("a database of the shop");
-    db.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; PRAGMA busy_timeout = 5000")
+    db.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; PRAGMA busy_timeout = 5000")
         .expect("settings");
     db
 }
