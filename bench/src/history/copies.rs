@@ -72,9 +72,8 @@ pub fn multiply(data: &Path, before: &Before, copies: &Copies) -> u64 {
     let numbers = numbers(&open(data, "orders"), before.last(("orders", "orders")));
     let marks = Marks { known: before.known.clone(), numbers, count: copies.count };
     let raised = raised(&open(data, "inventory"), before);
-    let each = |service: &'static str| {
-        copy_service(&open(data, service), service, before, copies, &marks, &raised)
-    };
+    let each =
+        |service: &'static str| copy_service(&open(data, service), service, before, copies, &marks, &raised);
     let rows = std::thread::scope(|scope| {
         let copying: Vec<_> = SERVICES.iter().map(|service| scope.spawn(|| each(service))).collect();
         copying.into_iter().map(|copying| copying.join().expect("a service is copied")).sum()
