@@ -22,6 +22,8 @@ pub struct Filled {
 pub struct Customer {
     /// As the shop names them.
     pub id: String,
+    /// What they sign in with.
+    pub email: String,
     /// Where their account is.
     pub path: String,
     /// Proof that it is them, if the shop asks for any.
@@ -36,7 +38,8 @@ pub struct Product {
     pub path: String,
 }
 
-const PASSWORD: &str = "correct horse battery staple";
+/// Everybody's.
+pub const PASSWORD: &str = "correct horse battery staple";
 /// At once while filling: not measured, and kind to password hashing.
 const AT_ONCE: usize = 16;
 
@@ -61,9 +64,9 @@ async fn fill_carmel(plan: &Plan, stack: &Stack<'_>) -> Filled {
     let sign_in =
         |email: &String| Ask::post("/login", json!({ "email": email, "password": PASSWORD }).to_string());
     let signed_in = ask_all(address, AT_ONCE, emails.iter().map(sign_in).collect()).await;
-    let customers = signed_in.iter().map(|answer| {
+    let customers = emails.iter().zip(&signed_in).map(|(email, answer)| {
         let (id, token) = (text(&answer["user"]["id"]), text(&answer["access_token"]));
-        Customer { path: format!("/users/{id}"), id, token }
+        Customer { path: format!("/users/{id}"), email: email.clone(), id, token }
     });
 
     let skus: Vec<String> = (0..plan.products).map(|n| format!("bench-{n}")).collect();
@@ -97,7 +100,7 @@ async fn fill_express(plan: &Plan, stack: &Stack<'_>) -> Filled {
     let users = (0..plan.customers).map(|n| Ask::post("/users", user(n))).collect();
     let customers = ask_all(address, AT_ONCE, users).await.into_iter().map(|user| {
         let id = text(&user["id"]);
-        Customer { path: format!("/users/{id}"), id, token: String::new() }
+        Customer { path: format!("/users/{id}"), email: text(&user["email"]), id, token: String::new() }
     });
     let customers = customers.collect();
     let skus: Vec<String> = (0..plan.products).map(|n| format!("bench-{n}")).collect();

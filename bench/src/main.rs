@@ -2,7 +2,9 @@
 //! What it does and what its figures mean is in `bench/README.md`.
 
 mod fill;
+mod history;
 mod load;
+mod long_life;
 mod shop;
 mod stacks;
 mod table;
@@ -20,15 +22,26 @@ struct Arguments {
 enum Command {
     /// The same purchases in Carmel (on SQLite and on PostgreSQL) and in an Express stack, in turns.
     Shop(shop::Plan),
+    /// Whether anything grows that should not, under a steady load for an hour.
+    LongLife(long_life::Plan),
+    /// How long an audit of a million orders takes, and how soon their shop is open again after `kill -9`.
+    History(history::Plan),
 }
 
 fn main() {
-    let Arguments { command: Command::Shop(plan) } = Arguments::parse();
+    let Arguments { command } = Arguments::parse();
     // Few threads: the load shares the machine with what it measures.
+    let threads = if let Command::Shop(plan) = &command { plan.load_threads } else { 1 };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(plan.load_threads)
+        .worker_threads(threads)
         .enable_all()
         .build()
         .expect("a runtime can be built");
-    runtime.block_on(shop::run(&plan));
+    runtime.block_on(async {
+        match &command {
+            Command::Shop(plan) => shop::run(plan).await,
+            Command::History(plan) => history::run(plan).await,
+            Command::LongLife(plan) => long_life::run(plan).await,
+        }
+    });
 }

@@ -1,12 +1,14 @@
 //! The plan of a run: which stacks, in turns, under which loads.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::{
-    fill::{Filled, fill},
+    fill::{Customer, Filled, fill},
     load::{Ask, Load, Outcome, busy},
     stacks::{Kind, Stack},
     table::Table,
@@ -51,6 +53,26 @@ pub struct Plan {
     /// A setting of Carmel: `CARMEL_JOBS_CONCURRENCY=64`. May be given again.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+impl Plan {
+    /// Of a shop that is not compared with others: so many customers and products.
+    pub fn of(carmel: &Path, customers: usize, products: usize) -> Plan {
+        Plan {
+            carmel: carmel.to_owned(),
+            express: PathBuf::new(),
+            only: vec![Kind::Embedded],
+            turns: 1,
+            seconds: 1,
+            connections: 1,
+            load_threads: 1,
+            customers,
+            products,
+            express_processes: 1,
+            without_redis: true,
+            settings: Vec::new(),
+        }
+    }
 }
 
 /// Runs it and prints a table.
@@ -155,7 +177,26 @@ fn order(kind: Kind, filled: &Filled, count: u64) -> Ask {
     }
 }
 
-async fn wait_until_settled(stack: &Stack<'_>, filled: &Filled) {
+/// An order of one thing, paid with this card.
+pub fn buy(customer: &Customer, sku: &str, card: &str) -> Ask {
+    let body = json!({
+        "lines": [{ "sku": sku, "quantity": 1 }],
+        "payment": { "token": card },
+        "address": {
+            "name": "Ann Example", "line1": "1 Harbour Street",
+            "city": "Hamburg", "postal_code": "20095", "country": "DE",
+        },
+    });
+    Ask::post("/orders", body.to_string()).signed(&customer.token).keyed(&fresh_key())
+}
+
+/// An idempotency key: an id, as the ids in a database are written.
+pub fn fresh_key() -> String {
+    kernel::World::real().uuid_v7().simple().to_string()
+}
+
+/// Waits until no order is under way.
+pub async fn wait_until_settled(stack: &Stack<'_>, filled: &Filled) {
     let until = Instant::now() + Duration::from_secs(120);
     while !stack.is_settled(filled).await {
         assert!(Instant::now() < until, "orders do not settle");

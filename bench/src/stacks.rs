@@ -116,12 +116,13 @@ impl<'a> Stack<'a> {
 
     /// What is resident of the shop's own processes.
     pub fn memory_mb(&self) -> f64 {
-        let resident = |id: u32| {
-            let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-            line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default() / 1024.0
-        };
-        self.processes().into_iter().map(resident).sum()
+        self.processes().into_iter().map(|id| memory_mb(id, "VmRSS:")).sum()
+    }
+
+    /// The process of Carmel.
+    pub fn carmel(&mut self) -> &mut Carmel {
+        let Shop::Carmel(carmel) = &mut self.shop else { panic!("this is no Carmel") };
+        carmel
     }
 
     /// The shop and, with node:cluster, its workers.
@@ -187,6 +188,13 @@ impl<'a> Stack<'a> {
         assert_eq!(status, 200, "{path}: {list}");
         list["items"].as_array().is_some_and(Vec::is_empty)
     }
+}
+
+/// A figure of `/proc/ID/status` (proc(5)), such as `VmRSS:`.
+pub fn memory_mb(id: u32, figure: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default() / 1024.0
 }
 
 async fn carmel(plan: &Plan, database_url: &str) -> Carmel {

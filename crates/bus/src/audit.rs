@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use db::{Db, Tx, query, query_for};
 use kernel::{EventId, Result, Time, Value};
 
-use crate::{Refused, outbox};
+use crate::{Refused, inbox, outbox};
 
 /// How old an event may be before everybody has heard it: longer than a relay
 /// that was lost keeps it, and longer than the waits after a handful of
@@ -62,6 +62,12 @@ pub async fn announced(tx: &mut Tx, events: &[EventId]) -> Result<HashSet<EventI
     .fetch_all(tx)
     .await?;
     Ok(found.into_iter().map(|(id,)| id).collect())
+}
+
+/// Since when a consumer listens: it must have heard what was announced later.
+/// Nothing when it never has.
+pub async fn listens_since(tx: &mut Tx, consumer: &str) -> Result<Option<Time>> {
+    inbox::since(tx, consumer).await
 }
 
 /// What a consumer has heard, of the events behind this one, in the order of

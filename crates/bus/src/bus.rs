@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "kafka")]
 use crate::kafka::Kafka;
-use crate::{Consumer, Envelope, redis::Redis, refused, relay::Relay, sweep};
+use crate::{Consumer, Envelope, inbox, redis::Redis, refused, relay::Relay, sweep};
 
 /// How many events a live feed may be behind before it misses some.
 const LIVE: usize = 1024;
@@ -204,8 +204,16 @@ impl Inner {
 
 async fn tell_again_until(consumer: &dyn Consumer, stop: &CancellationToken) {
     let world = consumer.db().world();
+    let mut is_known = false;
     while !stop.is_cancelled() {
-        if let Err(error) = refused::tell_again(consumer).await {
+        let told = async {
+            if !is_known {
+                inbox::listens(consumer.db(), consumer.name()).await?;
+                is_known = true;
+            }
+            refused::tell_again(consumer).await
+        };
+        if let Err(error) = told.await {
             tracing::warn!(
                 consumer = consumer.name(),
                 error = error.chain(),

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use db::{Migration, Tx, query_for};
-use kernel::{EventId, Result, Value};
+use db::{Db, Migration, Tx, query, query_for};
+use kernel::{EventId, Result, Time, Value};
 
 pub(crate) const MIGRATION: Migration = Migration {
     name: "bus_2_inbox",
@@ -17,6 +17,36 @@ pub(crate) const MIGRATION: Migration = Migration {
         CREATE INDEX inbox_heard ON inbox (heard_at);
     ",
 };
+
+pub(crate) const CONSUMERS: Migration = Migration {
+    name: "bus_5_consumers",
+    sql: "
+        CREATE TABLE consumers (
+            name TEXT NOT NULL PRIMARY KEY,
+            since_at BIGINT NOT NULL
+        );
+    ",
+};
+
+/// Notes that a consumer listens from now on, unless it has been known before:
+/// what is announced later it must have heard.
+pub(crate) async fn listens(db: &Db, consumer: &str) -> Result<()> {
+    db::write!(db, async |tx| {
+        query("INSERT INTO consumers (name, since_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(consumer)
+            .bind(tx.world().now())
+            .execute(tx)
+            .await?;
+        Ok(())
+    })
+}
+
+/// Since when a consumer listens; nothing when it never has.
+pub(crate) async fn since(tx: &mut Tx, consumer: &str) -> Result<Option<Time>> {
+    let since: Option<(Time,)> =
+        query("SELECT since_at FROM consumers WHERE name = $1").bind(consumer).fetch_optional(tx).await?;
+    Ok(since.map(|(since,)| since))
+}
 
 /// Notes that a consumer hears these. Returns those that it had not heard
 /// before; of two who note the same one at once, the second waits for the

@@ -37,4 +37,4 @@ pub use refused::{Refused, refused, skip};
 /// The tables: outbox, inbox, what was refused, and who listens. Every
 /// service's list begins with them.
 pub const MIGRATIONS: &[Migration] =
-    &[outbox::MIGRATION, inbox::MIGRATION, refused::MIGRATION, listeners::MIGRATION];
+    &[outbox::MIGRATION, inbox::MIGRATION, refused::MIGRATION, listeners::MIGRATION, inbox::CONSUMERS];

@@ -41,6 +41,22 @@ pub async fn open(config: &Config, world: &World, service: Part) -> Result<Db> {
     Ok(db)
 }
 
+/// Opens the tables of a service to look at them: makes none and changes none.
+/// Fails when they are not as this program knows them.
+pub async fn look(config: &Config, world: &World, service: Part) -> Result<Db> {
+    let options = db::Options { makes_schema: false, ..options(config) };
+    let named = |mut error: kernel::Error| {
+        error.message = format!("{}: {}", service.as_str(), error.message);
+        error
+    };
+    let db = Db::open_with(&target(config, service.as_str()), &options, world).await.map_err(named)?;
+    if db.engine() == Engine::Sqlite {
+        relocate::may_open(&config.data.folder)?;
+    }
+    db.must_be_current(&migrations(service.as_str())).await.map_err(named)?;
+    Ok(db)
+}
+
 fn options(config: &Config) -> db::Options {
     let chosen = &config.database;
     let replicas = chosen.replica_urls.expose().split(',').filter(|url| !url.is_empty());
@@ -53,6 +69,7 @@ fn options(config: &Config) -> db::Options {
         },
         replicas: replicas.map(str::to_owned).collect(),
         lag: Duration::from_millis(chosen.replica_lag_ms),
+        ..db::Options::default()
     }
 }
 

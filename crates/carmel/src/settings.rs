@@ -21,6 +21,7 @@ impl Config {
             issuer: self.tokens.issuer.clone(),
             access_token: Duration::from_secs(u64::from(self.tokens.access_minutes) * 60),
             session: Duration::from_secs(u64::from(self.tokens.refresh_days) * 86_400),
+            ended_kept: Duration::from_secs(u64::from(self.tokens.keep_days) * 86_400),
             cost: users::Cost {
                 memory_kib: self.passwords.memory_kib,
                 iterations: self.passwords.iterations,

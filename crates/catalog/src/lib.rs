@@ -9,7 +9,6 @@
 mod audit;
 mod events;
 mod http;
-mod jobs;
 mod model;
 mod service;
 mod store;
@@ -26,7 +25,6 @@ pub use http::{
     CategoryReply, ChangeCategoryBody, ChangeProductBody, ChangeVariantBody, NewCategoryBody, NewProductBody,
     NewVariantBody, ProductReply, VariantReply, routes,
 };
-pub use jobs::runner;
 pub use model::{
     Category, CategoryChange, CategoryError, Description, Full, Label, NewCategory, NewProduct, NewVariant,
     Product, ProductChange, ProductError, ProductState, Slug, Variant, VariantChange,

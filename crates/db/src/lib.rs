@@ -113,16 +113,14 @@ enum Kind {
     Postgres(Postgres),
 }
 
-/// Keeps everybody from opening a SQLite file until it is dropped. Fails with
-/// `database_in_use` while anybody has it open.
-pub fn keep_closed(path: &std::path::Path) -> Result<KeptClosed> {
-    let lock = Claim::Alone.take(path).map_err(|failure| failure.error)?;
-    Ok(KeptClosed { _lock: lock })
-}
-
-/// That nobody has a file open.
-pub struct KeptClosed {
-    _lock: std::fs::File,
+/// Whether anybody has a SQLite file open. Who opens it at this very moment
+/// waits until this has looked.
+pub fn is_open(path: &std::path::Path) -> Result<bool> {
+    match Claim::Alone.take(path) {
+        Ok(_) => Ok(false),
+        Err(failure) if failure.error.code == sqlite::IN_USE => Ok(true),
+        Err(failure) => Err(failure.error),
+    }
 }
 
 /// How it is opened: the first for PostgreSQL, the others for SQLite.
@@ -191,6 +189,12 @@ impl Db {
     /// that this one needs it is refused (`program_too_old`).
     pub async fn migrate(&self, migrations: &[Migration]) -> Result<usize> {
         migrate::migrate(self, migrations).await
+    }
+
+    /// Fails unless the tables are as these migrations leave them, and changes
+    /// nothing: `no_tables`, `tables_too_old`, `program_too_old`.
+    pub async fn must_be_current(&self, migrations: &[Migration]) -> Result<()> {
+        migrate::must_be_current(self, migrations).await
     }
 
     /// Asks the database for its time: whether it answers.

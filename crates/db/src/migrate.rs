@@ -11,7 +11,7 @@ mod translate;
 use kernel::{Error, Kind, Result};
 use sha2::{Digest, Sha256};
 
-use crate::{Attempts, Db, Engine, Tx, query};
+use crate::{Attempts, Db, Engine, Tx, query, table};
 
 /// A step from one shape of the tables to the next. Columns are `UUID`,
 /// `TEXT`, `BIGINT`, `BOOLEAN` or `BYTEA`; SQLite gets the types of a `STRICT`
@@ -65,6 +65,34 @@ async fn must_know(db: &Db, migrations: &[Migration]) -> Result<()> {
             );
             return Err(Error::conflict("program_too_old", message));
         }
+    }
+    Ok(())
+}
+
+/// Refuses tables that are not as these migrations leave them. Changes nothing.
+pub(crate) async fn must_be_current(db: &Db, migrations: &[Migration]) -> Result<()> {
+    let applied: Result<Vec<(String,)>> = crate::snapshot!(db, async |tx| {
+        if table::tables(tx).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        query("SELECT name FROM migrations ORDER BY name").fetch_all(tx).await
+    });
+    let applied: Vec<String> = applied?.into_iter().map(|(name,)| name).collect();
+    let known = |name: &&String| migrations.iter().any(|migration| migration.name == *name);
+    if applied.is_empty() {
+        return Err(Error::not_found("no_tables", "there are no tables yet"));
+    }
+    if let Some(name) = applied.iter().find(|name| !known(name)) {
+        let message = format!("a newer program has migrated these tables ({name}): that one would be right");
+        return Err(Error::conflict("program_too_old", message));
+    }
+    let missing = migrations.iter().find(|migration| !applied.iter().any(|name| name == migration.name));
+    if let Some(Migration { name, .. }) = missing {
+        let message = format!(
+            "these tables are older than this program, which knows {name}: the program that \
+                               they belong to would be right, or `carmel migrate` by this one"
+        );
+        return Err(Error::conflict("tables_too_old", message));
     }
     Ok(())
 }

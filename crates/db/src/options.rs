@@ -16,6 +16,9 @@ pub struct Options {
     pub replicas: Vec<String>,
     /// A replica that is further behind than this is left out.
     pub lag: Duration,
+    /// Whether a schema that is missing is made. Where not, opening fails
+    /// (`no_tables`).
+    pub makes_schema: bool,
 }
 
 impl Default for Options {
@@ -25,6 +28,7 @@ impl Default for Options {
             pooler: Pooler::None,
             replicas: Vec::new(),
             lag: Duration::from_secs(5),
+            makes_schema: true,
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What inventory does later: give back what was held for too long, and forget
-//! answers that nobody asks for any more.
+//! What inventory does later: give back what was held for too long.
 
 use std::sync::Arc;
 
@@ -35,33 +34,12 @@ impl Worker<Expire> for Sweeper {
     }
 }
 
-/// Removes idempotency keys past their time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Purge {}
-
-impl Job for Purge {
-    const NAME: &'static str = "inventory.purge";
-
-    fn unique(&self) -> Option<String> {
-        Some("all".into())
-    }
-}
-
-#[async_trait]
-impl Worker<Purge> for Sweeper {
-    async fn run(&self, _: Purge, _: &Run) -> Result<(), Failure> {
-        let answers = web::idempotency::purge(&self.0.db).await?;
-        tracing::info!(answers, "what is over was removed");
-        Ok(())
-    }
-}
-
-/// Does the jobs of this service: a sweep every minute, a purge every night.
+/// Does the jobs of this service: a sweep every minute.
 pub fn runner(service: &Inventory) -> Result<Runner> {
     let sweeper = Arc::new(Sweeper(service.clone()));
-    Runner::new("inventory", service.db.clone())
-        .worker::<Expire>(sweeper.clone())
-        .worker::<Purge>(sweeper)
-        .schedule("inventory.expire", "* * * * *", Expire {})?
-        .schedule("inventory.purge", "37 3 * * *", Purge {})
+    Runner::new("inventory", service.db.clone()).worker::<Expire>(sweeper).schedule(
+        "inventory.expire",
+        "* * * * *",
+        Expire {},
+    )
 }

@@ -23,7 +23,7 @@ pub use audit::{Fact, audit, breaches, facts, overdue};
 pub use error::{CommitError, HoldError, MoveError};
 pub use events::consumers;
 pub use http::routes;
-pub use jobs::{Expire, Purge, runner};
+pub use jobs::{Expire, runner};
 pub use model::{HoldState, Lines, Movement, Reason, Stock};
 pub use service::{Inventory, Needs, Settings};
 

@@ -86,9 +86,11 @@ pub async fn free(tx: &mut Tx) -> Result<Vec<String>> {
     Ok(lost.chain(idle).collect())
 }
 
-/// The next time at which a schedule of this service adds a job; none when no
-/// runner was ever here. While runners are at work it lies ahead.
-pub async fn next_slot(tx: &mut Tx) -> Result<Option<Time>> {
-    let (next,) = query("SELECT MIN(next_at) FROM schedules").fetch_one(tx).await?;
-    Ok(next)
+/// The next time at which one of these schedules adds a job; none when no
+/// runner of theirs was ever here. While runners are at work it lies ahead.
+pub async fn next_slot(tx: &mut Tx, schedules: &[&str]) -> Result<Option<Time>> {
+    // Those of an earlier version stay where they were when it ended.
+    let all: Vec<(String, Time)> =
+        query("SELECT name, next_at FROM schedules ORDER BY name LIMIT 1000").fetch_all(tx).await?;
+    Ok(all.into_iter().filter(|(name, _)| schedules.contains(&name.as_str())).map(|(_, next)| next).min())
 }

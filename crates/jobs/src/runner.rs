@@ -86,6 +86,11 @@ impl Runner {
         Ok(self)
     }
 
+    /// The names of its schedules.
+    pub fn schedules(&self) -> impl Iterator<Item = &'static str> {
+        self.schedules.iter().map(Schedule::name)
+    }
+
     /// How long a finished job can be found: 7 days unless told. Dead letters
     /// stay until somebody repeats them.
     pub fn keep(mut self, span: Duration) -> Self {

@@ -28,6 +28,10 @@ impl Schedule {
         Ok(Schedule { name, text: text.to_owned(), cron, draft: Draft::of(job)? })
     }
 
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The first slot after that time.
     fn next_after(&self, time: Time) -> Result<Time> {
         let outside = |what: String| {

@@ -52,12 +52,22 @@ pub async fn untold(tx: &mut Tx, news: &[(OrderId, Occasion)]) -> Result<Vec<(Or
     .fetch_all(tx)
     .await?;
     let mut told: HashSet<String> = written.into_iter().map(|(key,)| key).collect();
-    if told.len() < news.len() {
-        let later: Vec<(String,)> = query(
-            "SELECT unique_key FROM jobs WHERE name = $1 AND unique_key IS NOT NULL
-             AND state IN ('waiting', 'running', 'dead') ORDER BY unique_key LIMIT 1000000",
+    let unwritten: Vec<String> = news.iter().map(key).filter(|key| !told.contains(key)).collect();
+    if !unwritten.is_empty() {
+        // One question for each state, so that the planner sees the partial index; two forms again.
+        let later: Vec<(String,)> = query_for(
+            "SELECT unique_key FROM jobs
+             WHERE name = $1 AND state = 'waiting' AND unique_key IN (SELECT value FROM json_each($2))
+             UNION ALL SELECT unique_key FROM jobs
+             WHERE name = $1 AND state = 'running' AND unique_key IN (SELECT value FROM json_each($2))
+             UNION ALL SELECT unique_key FROM jobs
+             WHERE name = $1 AND state = 'dead' AND unique_key IN (SELECT value FROM json_each($2))",
+            "SELECT unique_key FROM jobs WHERE name = $1 AND state = 'waiting' AND unique_key = ANY ($2)
+             UNION ALL SELECT unique_key FROM jobs WHERE name = $1 AND state = 'running' AND unique_key = ANY ($2)
+             UNION ALL SELECT unique_key FROM jobs WHERE name = $1 AND state = 'dead' AND unique_key = ANY ($2)",
         )
         .bind(Tell::NAME)
+        .bind(Value::Texts(unwritten))
         .fetch_all(tx)
         .await?;
         told.extend(later.into_iter().map(|(key,)| key));

@@ -1,5 +1,4 @@
-//! What notifications does later: write the mail about an order, send a mail,
-//! and forget answers that nobody asks for any more.
+//! What notifications does later: write the mail about an order, send a mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -69,36 +68,12 @@ impl Worker<Deliver> for Notifications {
     }
 }
 
-/// Removes idempotency keys past their time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Purge {}
-
-impl Job for Purge {
-    const NAME: &'static str = "notifications.purge";
-
-    fn unique(&self) -> Option<String> {
-        Some("all".into())
-    }
-}
-
-#[async_trait]
-impl Worker<Purge> for Notifications {
-    async fn run(&self, _: Purge, _: &Run) -> Result<(), Failure> {
-        let answers = web::idempotency::purge(&self.db).await?;
-        tracing::info!(answers, "what is over was removed");
-        Ok(())
-    }
-}
-
 /// Does the jobs of this service.
 pub fn runner(service: &Notifications) -> Runner {
     let worker = Arc::new(service.clone());
     Runner::new("notifications", service.db.clone())
         .worker::<Tell>(worker.clone())
-        .worker::<Deliver>(worker.clone())
-        .worker::<Purge>(worker)
-        .schedule("notifications.purge", "47 3 * * *", Purge {})
-        .expect("a cron expression that a test parses")
+        .worker::<Deliver>(worker)
         // As many connections as a small mail server likes from one customer.
         .concurrency(Deliver::QUEUE, 8)
 }

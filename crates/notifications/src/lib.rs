@@ -21,7 +21,7 @@ mod templates;
 pub use audit::{audit, breaches, send_left_over, untold};
 pub use events::consumers;
 pub use http::routes;
-pub use jobs::{Deliver, Purge, Tell, runner};
+pub use jobs::{Deliver, Tell, runner};
 pub use model::{Message, Occasion, State, Subject};
 pub use service::{Needs, Notifications, Settings};
 

@@ -8,9 +8,8 @@ use kernel::{Currency, Money, OrderId, Result, Sku, Time, uuid::Uuid};
 
 use crate::{Settings, jobs::Fulfil, store};
 
-/// How long an announced event is surely still in the outbox: it keeps what was
-/// sent for `events.keep_days`, a day at least.
-const OUTBOX_REACHES: Duration = Duration::from_secs(23 * 3600);
+/// What was changed longer ago may have lost its events.
+const HORIZON: Duration = Duration::from_secs(23 * 3600);
 /// How long an order may be on its way: its job gives up after one to two days.
 const LONGEST_ON_ITS_WAY: Duration = Duration::from_secs(3 * 24 * 3600);
 /// How many rows are looked at in one go.
@@ -23,18 +22,18 @@ const NO_ORDER: OrderId = OrderId::from_uuid(Uuid::nil());
 /// Breaches of what must always be true of orders, each a sentence with its
 /// ids; empty when all is well. Looks at everything, page by page.
 pub async fn audit(db: &Db) -> Result<Vec<String>> {
-    breaches(&mut db.picture().await?).await
+    breaches(&mut db.picture().await?, db.world().now() - HORIZON).await
 }
 
-/// The same, seen in a picture of the database.
-pub async fn breaches(tx: &mut Tx) -> Result<Vec<String>> {
+/// The same, seen in a picture of the database that has all events since then.
+pub async fn breaches(tx: &mut Tx, since: Time) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut after = NO_ORDER;
     while let Some(last) = last_of_page(tx, after).await? {
         for check in CHECKS {
             found.extend(check.run(tx, after, last).await?);
         }
-        found.extend(unannounced(tx, after, last).await?);
+        found.extend(unannounced(tx, (after, last), since).await?);
         after = last;
         if found.len() > CHECKS.len() * MOST {
             break;
@@ -141,8 +140,7 @@ const CHECKS: &[Check] = &[
 
 /// Moves that nobody was told of, as far back as the outbox surely reaches. In
 /// two forms, because each engine writes a UUID as text in its own way.
-async fn unannounced(tx: &mut Tx, after: OrderId, last: OrderId) -> Result<Vec<String>> {
-    let since = tx.world().now() - OUTBOX_REACHES;
+async fn unannounced(tx: &mut Tx, (after, last): (OrderId, OrderId), since: Time) -> Result<Vec<String>> {
     let found: Vec<(OrderId, i64, OrderState)> = query_for(
         "SELECT h.order_id, h.version, h.state FROM orders JOIN order_history h ON h.order_id = orders.id
          WHERE orders.id > $1 AND orders.id <= $2 AND updated_at > $3 AND h.at > $3 AND NOT EXISTS (

@@ -1,4 +1,4 @@
-//! What orders do later: fulfil, sweep, tidy up.
+//! What orders do later: fulfil, sweep.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,31 +48,18 @@ impl Job for Sweep {
     }
 }
 
-/// Removes idempotency keys that are over their time: `orders.purge`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Purge {}
-
-impl Job for Purge {
-    const NAME: &'static str = "orders.purge";
-    fn unique(&self) -> Option<String> {
-        Some("purge".into())
-    }
-}
-
 /// Who does the work of this service.
 pub fn runner(service: &Orders) -> Result<Runner> {
     let worker = Arc::new(service.clone());
     let world = service.db.world().clone();
     Runner::new("orders", service.db.clone())
         .worker::<Fulfil>(worker.clone())
-        .worker::<Sweep>(worker.clone())
-        .worker::<Purge>(worker)
+        .worker::<Sweep>(worker)
         .around(move |traceparent, work| match traceparent.and_then(Trace::parse) {
             Some(trace) => Box::pin(web::telemetry::within(trace.next(&world), work)),
             None => work,
         })
-        .schedule("orders.sweep", "* * * * *", Sweep {})?
-        .schedule("orders.purge", "17 * * * *", Purge {})
+        .schedule("orders.sweep", "* * * * *", Sweep {})
 }
 
 #[async_trait]
@@ -86,13 +73,6 @@ impl Worker<Fulfil> for Orders {
 impl Worker<Sweep> for Orders {
     async fn run(&self, _: Sweep, _: &Run) -> Result<(), Failure> {
         self.sweep().await.map(drop).map_err(Failure::Retry)
-    }
-}
-
-#[async_trait]
-impl Worker<Purge> for Orders {
-    async fn run(&self, _: Purge, _: &Run) -> Result<(), Failure> {
-        web::idempotency::purge(&self.db).await.map(drop).map_err(Failure::Retry)
     }
 }
 

@@ -61,6 +61,7 @@ impl Process {
         let config = settings(start.folder, start.processes);
         let network = start.apart.then(|| Arc::new(start.net.clone()) as Arc<dyn rpc::Network>);
         let shop = Shop::over(network, &config, &world, &Parts::all(), databases).await.unwrap();
+        shop.users().start().await.unwrap();
         Process { machine, disk, shop, folder: start.folder.to_owned() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -118,11 +118,17 @@ impl Carmel {
     /// Runs another command of the program (`["audit"]`) with the same
     /// settings in the same folder; returns how it ended and all it said.
     pub async fn run(&self, arguments: &[&str]) -> (ExitStatus, String) {
-        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut command = tokio::process::Command::from(self.command(&arguments));
-        let done = command.current_dir(self.folder.path()).kill_on_drop(true).output().await.unwrap();
+        let done = self.spawn(arguments).wait_with_output().await.unwrap();
         let said = [done.stdout, done.stderr].concat();
         (done.status, String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Starts such a command, to be watched; what it says waits in pipes.
+    pub fn spawn(&self, arguments: &[&str]) -> tokio::process::Child {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut command = tokio::process::Command::from(self.command(&arguments));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
     }
 
     fn command(&self, arguments: &[String]) -> Command {

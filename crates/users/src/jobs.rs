@@ -1,6 +1,6 @@
 //! What is done later: removing what is over.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ::jobs::{Failure, Job, Run, Runner, Worker};
 use kernel::Result;
@@ -14,7 +14,7 @@ pub fn runner(service: &Users) -> Runner {
     runner.schedule("users.purge", "17 3 * * *", Purge {}).expect("a cron expression that a test parses")
 }
 
-/// Removes sessions and keys that are over, and idempotency keys past their time.
+/// Removes sessions and keys that are over.
 #[derive(Serialize, Deserialize)]
 pub struct Purge {}
 
@@ -26,8 +26,6 @@ impl Job for Purge {
     }
 }
 
-/// How long a session that is over is kept, for questions that come late.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 const AT_ONCE: i64 = 500;
 
 struct Purger(Users);
@@ -35,12 +33,12 @@ struct Purger(Users);
 #[::jobs::async_trait]
 impl Worker<Purge> for Purger {
     async fn run(&self, _: Purge, _: &Run) -> Result<(), Failure> {
-        let Users { db, .. } = &self.0;
-        let now = db.world().now();
+        let Users { db, settings, .. } = &self.0;
+        let (now, kept) = (db.world().now(), settings.ended_kept);
         let mut removed = 0;
         loop {
             let some: Result<usize> =
-                db::write!(db, async |tx| { store::purge_sessions(tx, now - KEPT, AT_ONCE).await });
+                db::write!(db, async |tx| { store::purge_sessions(tx, now - kept, AT_ONCE).await });
             let some = some?;
             removed += some;
             if some < AT_ONCE as usize {
@@ -48,9 +46,8 @@ impl Worker<Purge> for Purger {
             }
         }
         let keys: Result<u64> =
-            db::write!(db, async |tx| { store::purge_keys(tx, now - self.0.keys_kept() - KEPT).await });
-        let answers = web::idempotency::purge(db).await?;
-        tracing::info!(sessions = removed, keys = keys?, answers, "what is over was removed");
+            db::write!(db, async |tx| { store::purge_keys(tx, now - self.0.keys_kept() - kept).await });
+        tracing::info!(sessions = removed, keys = keys?, "what is over was removed");
         Ok(())
     }
 }

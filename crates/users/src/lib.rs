@@ -51,6 +51,8 @@ pub struct Settings {
     pub access_token: Duration,
     /// How long a session lives without a refresh.
     pub session: Duration,
+    /// How long a session that is over is kept, for questions that come late.
+    pub ended_kept: Duration,
     /// What hashing one password costs.
     pub cost: Cost,
     /// How many passwords are hashed at once.
@@ -67,6 +69,7 @@ impl Default for Settings {
             issuer: "carmel".into(),
             access_token: Duration::from_secs(15 * 60),
             session: Duration::from_secs(30 * 24 * 3600),
+            ended_kept: Duration::from_secs(30 * 24 * 3600),
             cost: Cost::default(),
             hashing: 2,
             hashing_queue: 100,

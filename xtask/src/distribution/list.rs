@@ -14,7 +14,10 @@ pub const WHOLE: &[(&[&str], &str)] = &[
         &["outbox", "inbox"],
         "what was sent and heard is swept after some days, and the relay takes the next of all",
     ),
-    (&["listeners", "refused"], "who hears, a handful; and what was refused until it is taken or skipped"),
+    (
+        &["listeners", "consumers", "refused"],
+        "who hears, a handful; and what was refused until it is taken or skipped",
+    ),
     (&["idempotency", "webhooks_heard"], "swept after a day or some"),
     (&["signing_keys"], "a handful"),
     (

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bus::audit::{announced, heard_after, known, sent_after};
+use bus::audit::{announced, heard_after, known, listens_since, sent_after};
 use kernel::{EventId, OrderId, Result, Time, uuid::Uuid};
 use notifications::Occasion;
 
@@ -82,8 +82,8 @@ impl Suspect {
 }
 
 /// Looks at the events that were announced since then; returns how many there
-/// are, too. Of a consumer that has heard nothing yet none is expected: it is
-/// new, and what was sent before is not told again.
+/// are, too. Of a consumer those are expected that were announced since it
+/// listens: what was sent before is not told again.
 pub async fn all(
     pictures: &mut Pictures,
     listeners: &[Listener],
@@ -93,16 +93,22 @@ pub async fn all(
     let (mut seen, mut suspects) = (HashSet::new(), Vec::new());
     let mut count = 0;
     for listener in listeners {
-        let first = first_at(since);
         let own = pictures.of(service(listener.name));
-        let Some(heard) = heard_after(own, listener.name, first, 1).await?.pop() else { continue };
+        let first = match listens_since(own, listener.name).await? {
+            Some(begun) => first_at(since.max(begun)),
+            // Nobody has run it since that is noted: it shows by what it has heard.
+            None => match heard_after(own, listener.name, first_at(since), 1).await?.pop() {
+                Some(heard) => heard,
+                None => continue,
+            },
+        };
         for source in &listener.sources {
-            let sent = unheard(pictures, listener, source, heard, until, &mut suspects).await?;
+            let sent = unheard(pictures, listener, source, first, until, &mut suspects).await?;
             if seen.insert(*source) {
                 count += sent;
             }
         }
-        unannounced(pictures, listener, heard, &mut suspects).await?;
+        unannounced(pictures, listener, first, &mut suspects).await?;
     }
     Ok((count, suspects))
 }
@@ -216,5 +222,5 @@ fn before(id: EventId) -> EventId {
 /// How far back events are compared, when they are kept so long: what is
 /// cleared away at this moment is not looked for.
 pub fn horizon(kept: Duration) -> Duration {
-    kept.saturating_sub(Duration::from_secs(3600))
+    kept - Duration::from_secs(3600).min(kept / 4)
 }

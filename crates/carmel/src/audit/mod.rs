@@ -15,7 +15,7 @@ mod repair;
 use std::{collections::BTreeSet, time::Duration};
 
 use db::{Target, Tx};
-use kernel::{Error, Kind, Result, World};
+use kernel::{Error, Kind, Result, Time, World};
 use serde::Serialize;
 
 pub use self::past::Past;
@@ -27,7 +27,7 @@ use self::{
 use crate::{
     config::{Config, EventBus},
     databases::{self, SERVICES},
-    shop::Shop,
+    shop::{Shop, minutes},
 };
 
 /// What was looked at, and what is wrong.
@@ -53,7 +53,7 @@ pub struct Terms {
 
 impl Default for Terms {
     fn default() -> Terms {
-        Terms { events_kept: days(7), under_way: Duration::ZERO }
+        Terms { events_kept: minutes(7 * 24 * 60), under_way: Duration::ZERO }
     }
 }
 
@@ -64,17 +64,15 @@ impl Terms {
         let by_broker = !matches!(config.events.bus, EventBus::Memory)
             && (!config.kafka.brokers.is_empty() || !config.redis.queue_url.is_empty());
         let under_way = if by_broker { Duration::from_secs(120) } else { Duration::ZERO };
-        Terms { events_kept: days(config.events.keep_days), under_way }
+        Terms { events_kept: minutes(config.events.keep_minutes), under_way }
     }
-}
-
-fn days(count: u32) -> Duration {
-    Duration::from_secs(u64::from(count) * 86_400)
 }
 
 /// How long a suspect is given to become well by itself, and how often.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 const LOOKS: usize = 4;
+/// How far back changes are looked at for their events, when those are kept so long.
+const LONG_ENOUGH: Duration = Duration::from_secs(23 * 3600);
 /// At most about so many suspects of a kind: who has more has one cause.
 const MOST: usize = 1000;
 
@@ -102,7 +100,7 @@ pub async fn command(config: &Config, world: &World, mends: bool, stopped: bool)
     must_exist(config)?;
     let stopped = stopped || nobody_serves(config)?;
     let (terms, past) = (Terms::of(config), Past::new(world));
-    let shop = Shop::open(config, &past.world()).await?;
+    let shop = Shop::look(config, &past.world()).await?;
     let mut mended = Vec::new();
     if mends {
         let (_, found) = suspects(&shop, terms).await?;
@@ -138,11 +136,7 @@ fn nobody_serves(config: &Config) -> Result<bool> {
     let mut nobody = true;
     for service in SERVICES {
         nobody &= match databases::target(config, service) {
-            Target::Sqlite { path } => match db::keep_closed(&path) {
-                Ok(_) => true,
-                Err(error) if error.code == "database_in_use" => false,
-                Err(error) => return Err(error),
-            },
+            Target::Sqlite { path } => !db::is_open(&path)?,
             Target::Postgres { .. } => false,
         };
     }
@@ -185,7 +179,7 @@ async fn suspects(shop: &Shop, terms: Terms) -> Result<(Vec<String>, Found)> {
         let events = events::again(&mut pictures, found.events).await?;
         let mut own = BTreeSet::new();
         if !found.own.is_empty() {
-            own = services(shop.world(), pictures).await?.1;
+            own = services(shop.world(), pictures, terms).await?.1;
             own.retain(|breach| found.own.contains(breach));
         }
         found = Found { own, across, events };
@@ -195,7 +189,7 @@ async fn suspects(shop: &Shop, terms: Terms) -> Result<(Vec<String>, Found)> {
 
 async fn look(shop: &Shop, terms: Terms) -> Result<(Vec<String>, Found)> {
     let now = shop.world().now();
-    let (mut pictures, own) = services(shop.world(), Pictures::take(shop).await?).await?;
+    let (mut pictures, own) = services(shop.world(), Pictures::take(shop).await?, terms).await?;
     let (orders, across) = across::all(&mut pictures).await?;
     let (since, until) = (now - events::horizon(terms.events_kept), now - terms.under_way);
     let listeners = Listener::all(shop);
@@ -211,15 +205,16 @@ async fn look(shop: &Shop, terms: Terms) -> Result<(Vec<String>, Found)> {
 }
 
 /// What each service finds wrong with itself. They look side by side.
-async fn services(world: &World, pictures: Pictures) -> Result<(Pictures, BTreeSet<String>)> {
+async fn services(world: &World, pictures: Pictures, terms: Terms) -> Result<(Pictures, BTreeSet<String>)> {
     let Pictures { users, catalog, inventory, orders, payments, notifications } = pictures;
+    let since = world.now() - events::horizon(terms.events_kept).min(LONG_ENOUGH);
     let (orders, payments, inventory, users, catalog, notifications) = futures::join!(
-        own(world, "orders", orders),
-        own(world, "payments", payments),
-        own(world, "inventory", inventory),
-        own(world, "users", users),
-        own(world, "catalog", catalog),
-        own(world, "notifications", notifications),
+        own(world, "orders", orders, since),
+        own(world, "payments", payments, since),
+        own(world, "inventory", inventory, since),
+        own(world, "users", users, since),
+        own(world, "catalog", catalog, since),
+        own(world, "notifications", notifications, since),
     );
     let mut found = BTreeSet::new();
     let mut keep = |looked: Result<(Tx, Vec<String>)>| {
@@ -239,22 +234,22 @@ async fn services(world: &World, pictures: Pictures) -> Result<(Pictures, BTreeS
 }
 
 /// What a service finds wrong with itself, in a task of its own.
-async fn own(world: &World, service: &'static str, mut tx: Tx) -> Result<(Tx, Vec<String>)> {
+async fn own(world: &World, service: &'static str, mut tx: Tx, since: Time) -> Result<(Tx, Vec<String>)> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     drop(world.spawn(async move {
-        let found = breaches(service, &mut tx).await;
+        let found = breaches(service, &mut tx, since).await;
         // Whoever asked may be gone: then nobody wants to know.
         drop(answer.send(found.map(|found| (tx, found))));
     }));
     answered.await.map_err(Error::internal)?
 }
 
-async fn breaches(service: &'static str, tx: &mut Tx) -> Result<Vec<String>> {
+async fn breaches(service: &'static str, tx: &mut Tx, since: Time) -> Result<Vec<String>> {
     let own = match service {
-        "users" => users::breaches(tx).await?,
-        "catalog" => catalog::breaches(tx).await?,
+        "users" => users::breaches(tx, since).await?,
+        "catalog" => catalog::breaches(tx, since).await?,
         "inventory" => inventory::breaches(tx).await?,
-        "orders" => orders::breaches(tx).await?,
+        "orders" => orders::breaches(tx, since).await?,
         "payments" => payments::breaches(tx).await?,
         _ => notifications::breaches(tx).await?,
     };

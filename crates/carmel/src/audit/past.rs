@@ -32,11 +32,14 @@ impl Past {
     }
 
     /// Sets it back to when the shop was last at work, as its schedules say:
-    /// each has its next slot before it, and the shortest is of a minute.
+    /// each has its next slot before it, and the shortest is of a minute. Those
+    /// that this program does not know say nothing: nobody has moved them on.
     pub async fn set_back(&self, shop: &Shop) -> Result<()> {
+        let known: Vec<&str> = shop.runners()?.iter().flat_map(jobs::Runner::schedules).collect();
         let mut last: Option<Time> = None;
         for (_, db) in &shop.databases {
-            let next: Result<Option<Time>> = db::read!(db, async |tx| { jobs::audit::next_slot(tx).await });
+            let next: Result<Option<Time>> =
+                db::read!(db, async |tx| { jobs::audit::next_slot(tx, &known).await });
             last = [last, next?].into_iter().flatten().min();
         }
         if let Some(last) = last {

@@ -145,6 +145,8 @@ settings! {
         access_minutes: u32 = 15, within(1..=1_440);
         /// How long somebody stays signed in without coming back.
         refresh_days: u32 = 30, within(1..=365);
+        /// How long a session that is over is kept, for questions that come late.
+        keep_days: u32 = 30, within(1..=3_650);
         /// The `iss` of every token; tokens of another issuer are refused.
         issuer: String = "carmel".into(), not_empty();
     }
@@ -201,8 +203,8 @@ settings! {
         queue: JobQueue = JobQueue::Auto;
         /// How many jobs of one service run at once in this process; most of them wait for others most of the time.
         concurrency: u32 = 256, within(1..=1_000);
-        /// How long a finished job can still be looked at.
-        keep_days: u32 = 7, within(1..=3_650);
+        /// How long a finished job can still be looked at: 10080 are a week.
+        keep_minutes: u32 = 10_080, within(5..=5_256_000);
     }
 
     /// What services tell one another.
@@ -211,8 +213,14 @@ settings! {
         bus: EventBus = EventBus::Auto;
         /// Into how many parts a service's events are divided at a broker: so many processes share the work. Changed only while nothing is under way.
         partitions: u32 = 8, within(1..=256);
-        /// How long an event that everybody has heard is kept.
-        keep_days: u32 = 7, within(1..=3_650);
+        /// How long an event that everybody has heard is kept, and the memory of it that makes a second time harmless: 10080 are a week.
+        keep_minutes: u32 = 10_080, within(5..=5_256_000);
+    }
+
+    /// Requests that are sent again under their `Idempotency-Key`.
+    idempotency: Idempotency {
+        /// How long an answer is kept for who asks again: 1440 are a day.
+        keep_minutes: u32 = 1_440, within(5..=5_256_000);
     }
 }
 

@@ -7,7 +7,7 @@ use kernel::{BoxFuture, Result, Task};
 use tokio_util::sync::CancellationToken;
 use web::telemetry::{Trace, within};
 
-use super::{Shop, days};
+use super::{Shop, minutes};
 use crate::part::Part;
 
 /// How often a gateway asks each address of a service whether it is ready.
@@ -32,6 +32,17 @@ impl Shop {
         for (service, db) in &self.databases {
             let (bus, service, db, stop) = (self.bus.clone(), *service, db.clone(), stop.clone());
             tasks.push(self.world.spawn(async move { bus.relay(service, db, stop).await }));
+        }
+        for (service, db) in &self.databases {
+            let (service, db, stop) = (*service, db.clone(), stop.clone());
+            let keep = minutes(self.config.idempotency.keep_minutes);
+            tasks.push(self.world.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = web::idempotency::sweep(service, &db, keep) => {}
+                }
+            }));
         }
         let (bus, hearing) = (self.bus.clone(), stop.clone());
         tasks.push(self.world.spawn(async move { bus.consume(hearing).await }));
@@ -102,16 +113,16 @@ impl Shop {
         consumers.into_iter().flatten().flatten().collect()
     }
 
-    fn runners(&self) -> Result<Vec<jobs::Runner>> {
+    /// Who works on the jobs of this process.
+    pub fn runners(&self) -> Result<Vec<jobs::Runner>> {
         let runners = [
             self.users.as_ref().map(|users| Ok(users::runner(users))),
-            self.catalog.as_ref().map(|catalog| Ok(catalog::runner(catalog))),
             self.inventory.as_ref().map(inventory::runner),
             self.orders.as_ref().map(orders::runner),
             self.payments.as_ref().map(payments::runner),
             self.notifications.as_ref().map(|notifications| Ok(notifications::runner(notifications))),
         ];
-        let keep = days(self.config.jobs.keep_days);
+        let keep = minutes(self.config.jobs.keep_minutes);
         let most = self.config.jobs.concurrency as usize;
         let world = self.world.clone();
         let dispatch = self.config.dispatch()?;

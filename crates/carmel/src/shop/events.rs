@@ -3,7 +3,7 @@
 use bus::{Bus, Options};
 use kernel::{Error, Result, World};
 
-use super::days;
+use super::minutes;
 use crate::{
     config::{Config, EventBus},
     databases::SERVICES,
@@ -20,7 +20,7 @@ pub fn bus(config: &Config, world: &World, parts: &Parts) -> Result<Bus> {
     let options = Options {
         services: SERVICES,
         listeners: LISTENERS,
-        keep: days(config.events.keep_days),
+        keep: minutes(config.events.keep_minutes),
         partitions: config.events.partitions,
         ..Options::default()
     };

@@ -77,6 +77,16 @@ impl Shop {
         Shop::of(config, world, parts, databases).await
     }
 
+    /// The whole shop, to be looked at: what it finds it leaves as it is. Fails
+    /// when its tables are not as this program knows them.
+    pub async fn look(config: &Config, world: &World) -> Result<Shop> {
+        let (parts, mut databases) = (Parts::all(), Vec::new());
+        for service in parts.services() {
+            databases.push((service.as_str(), databases::look(config, world, service).await?));
+        }
+        Shop::over(None, config, world, &parts, databases).await
+    }
+
     /// The same on databases that are open.
     pub async fn of(
         config: &Config,
@@ -84,11 +94,16 @@ impl Shop {
         parts: &Parts,
         databases: Vec<(&'static str, Db)>,
     ) -> Result<Shop> {
-        Shop::over(None, config, world, parts, databases).await
+        let shop = Shop::over(None, config, world, parts, databases).await?;
+        if let Some(users) = &shop.users {
+            users.start().await?;
+        }
+        Ok(shop)
     }
 
-    /// The same, whose services ask one another over the network of a
-    /// simulation, those of this process as well.
+    /// The same as it is found: nothing is written, not even the first key that
+    /// tokens are signed with. Its services ask one another over the network of
+    /// a simulation, if there is one, those of this process as well.
     pub async fn over(
         network: Option<Arc<dyn rpc::Network>>,
         config: &Config,
@@ -111,9 +126,6 @@ impl Shop {
             }
             users::Users::new(users::Needs { db, shared: shared.clone(), settings })
         });
-        if let Some(users) = &users {
-            users.start().await?;
-        }
         let keys = elsewhere.users(users.as_ref())?;
         let inventory = db(Part::Inventory)
             .map(|db| inventory::Inventory::new(inventory::Needs { db, settings: config.inventory() }));
@@ -319,8 +331,8 @@ impl Shop {
     }
 }
 
-fn days(count: u32) -> Duration {
-    Duration::from_secs(u64::from(count) * 86_400)
+pub(crate) fn minutes(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count) * 60)
 }
 
 fn described(api: OpenApi) -> OpenApi {

@@ -241,6 +241,11 @@ impl Fleet {
         self.programs[0].run(&["reload"]).await
     }
 
+    /// Audits it where it runs; how that ended and what it said.
+    pub async fn audit(&self) -> (ExitStatus, String) {
+        self.programs[0].run(&["audit"]).await
+    }
+
     /// Ends it as Ctrl-C does.
     pub async fn stop(mut self) {
         for at in (0..self.programs.len()).rev() {

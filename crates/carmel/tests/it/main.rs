@@ -23,5 +23,6 @@ mod paying;
 mod problems;
 mod process;
 mod races;
+mod retention;
 mod staff;
 mod torture;

@@ -49,7 +49,7 @@ impl Postgres {
         let replicas: Result<Vec<_>> =
             options.replicas.iter().map(|url| server(url, Role::Replica)).collect();
         let replicas = replicas?;
-        wait(&primary, place.schema, options.wait).await?;
+        wait(&primary, place.schema, options).await?;
         let some = !replicas.is_empty();
         let replicas = some.then(|| Replicas::watched(primary.clone(), replicas, options.lag));
         Ok(Postgres { primary, replicas })
@@ -111,18 +111,18 @@ impl Server {
 
 /// Makes the schema, as soon as the server is there. What is used first
 /// afterwards has its connections by then: a start does not fail for want of one.
-async fn wait(server: &Server, schema: &str, patience: Duration) -> Result<()> {
+async fn wait(server: &Server, schema: &str, options: &Options) -> Result<()> {
     let world = &server.door.world;
     let began = world.now();
     let mut said = None;
     loop {
-        let error = match world.timeout(ANSWER, make_schema(server, schema)).await {
+        let error = match world.timeout(ANSWER, find_schema(server, schema, options.makes_schema)).await {
             Some(Ok(())) => break,
             Some(Err(failure)) => failure.error,
             None => Error::unavailable("database_unavailable", "the database does not answer"),
         };
         let now = world.now();
-        if error.kind != Kind::Unavailable || now.since(began) >= patience {
+        if error.kind != Kind::Unavailable || now.since(began) >= options.wait {
             return Err(error);
         }
         if said.is_none_or(|said| now.since(said) >= SAY) {
@@ -141,13 +141,17 @@ async fn wait(server: &Server, schema: &str, patience: Duration) -> Result<()> {
 
 /// Makes the schema if it is missing. Only then, because it takes a right that
 /// a user of an existing schema need not have.
-async fn make_schema(server: &Server, schema: &str) -> Result<(), Failure> {
+async fn find_schema(server: &Server, schema: &str, makes: bool) -> Result<(), Failure> {
     let ask = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
     let mut lease = server.pool.lease().await?;
     lease.set_clean(false);
     let client = &lease.connection().client;
     let found = client.query_typed_opt(ask, &[(&schema, Type::TEXT)]).await;
     if found.map_err(|cause| error::statement(cause, ask))?.is_none() {
+        if !makes {
+            let message = format!("there is no schema {schema} in this database");
+            return Err(Failure::last(Error::not_found("no_tables", message)));
+        }
         // IF NOT EXISTS alone fails when two make it at the same moment.
         let make = format!(
             "BEGIN; SELECT pg_advisory_xact_lock(hashtext('carmel schemas')); \

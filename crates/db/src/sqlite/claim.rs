@@ -4,11 +4,17 @@
 use std::{
     fs::{File, TryLockError},
     path::Path,
+    time::Duration,
 };
 
-use kernel::Error;
+use kernel::{Error, World};
 
 use crate::error::Failure;
+
+/// Whoever looks whether a file is open has it for less than this.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// The code of a refusal.
+pub(crate) const IN_USE: &str = "database_in_use";
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,6 +26,20 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
+    /// The same, and waits a moment for somebody who only looks whether it is
+    /// open, because that is done by taking it alone.
+    pub async fn take_patiently(self, path: &Path, world: &World) -> Result<File, Failure> {
+        let until = world.now() + PATIENCE;
+        loop {
+            match self.take(path) {
+                Err(failure) if failure.error.code == IN_USE && world.now() < until => {
+                    world.sleep(PATIENCE / 20).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Takes a lock on a file beside it (`users.db-open`), or refuses at once.
     /// On the file itself it would end SQLite's locks when it is closed.
     pub fn take(self, path: &Path) -> Result<File, Failure> {
@@ -42,7 +62,7 @@ impl Claim {
             Claim::Shared => "is being moved by another process",
             Claim::Alone => "is open in another process",
         };
-        Error::conflict("database_in_use", format!("{} {why}", path.display()))
+        Error::conflict(IN_USE, format!("{} {why}", path.display()))
     }
 }
 

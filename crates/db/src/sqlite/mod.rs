@@ -8,7 +8,7 @@ mod reader;
 mod value;
 mod writer;
 
-pub(crate) use claim::Claim;
+pub(crate) use claim::{Claim, IN_USE};
 pub(crate) use reader::{ReadTx, Readers};
 pub(crate) use value::read_value;
 pub(crate) use writer::{WriteTx, Writer};
@@ -73,7 +73,7 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     pub async fn open(path: &Path, claim: Claim, world: &World, disk: Arc<dyn Disk>) -> Result<Sqlite> {
-        let claim = claim.take(path).map_err(|failure| failure.error)?;
+        let claim = claim.take_patiently(path, world).await.map_err(|failure| failure.error)?;
         let file = path.to_owned();
         let connection =
             world.blocking(move || connect(&file, Access::Write)).await?.map_err(|e| failure(e).error)?;

@@ -1,7 +1,9 @@
 //! Tables that are carried elsewhere by whoever knows none of them.
 
+use std::time::Duration;
+
 use db::{
-    Db, query,
+    Db, Target, query,
     table::{self, Kind, Table},
 };
 use kernel::{Result, Value, World};
@@ -89,4 +91,27 @@ async fn a_file_that_one_has_alone_is_opened_by_nobody_else() {
     assert_eq!(code(Db::open_alone(&shared.target, &world).await), "database_in_use");
     alone.close().await;
     assert_eq!(code(Db::open(&shared.target, &world).await), "");
+}
+
+/// An audit asks it of a shop that may be starting.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_whether_a_file_is_open_is_in_nobodys_way() {
+    let shared = sqlite().await;
+    shared.db.close().await;
+    let Target::Sqlite { path } = shared.target.clone() else { unreachable!("it is a file") };
+    assert!(!db::is_open(&path).unwrap());
+    let asking = tokio::task::spawn_blocking(move || {
+        let until = std::time::Instant::now() + Duration::from_secs(1);
+        let mut seen = 0;
+        while std::time::Instant::now() < until {
+            seen += usize::from(db::is_open(&path).unwrap());
+        }
+        seen
+    });
+
+    for _ in 0..100 {
+        Db::open(&shared.target, &World::real()).await.unwrap().close().await;
+    }
+
+    assert!(asking.await.unwrap() > 0, "it was seen to be open");
 }

@@ -1,6 +1,6 @@
 //! The public API of stock.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Extension, Router, body::Body};
 use http::{Request, StatusCode};
@@ -16,7 +16,6 @@ both_databases!(
     staff_move_stock_and_everybody_sees_what_is_for_sale,
     what_is_held_cannot_be_taken_away,
     a_movement_with_a_key_is_made_once,
-    a_key_is_forgotten_when_its_time_is_over,
     lists_go_on_where_they_ended,
 );
 
@@ -59,14 +58,6 @@ impl Api {
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
-    }
-
-    /// How many idempotency keys are remembered.
-    async fn keys(&self) -> i64 {
-        let count: kernel::Result<(i64,)> = db::read!(self.shop.db, async |tx| {
-            db::query("SELECT CAST(COUNT(*) AS BIGINT) FROM idempotency").fetch_one(tx).await
-        });
-        count.unwrap().0
     }
 
     async fn get(&self, role: Option<Role>, path: &str) -> (StatusCode, Value) {
@@ -135,22 +126,6 @@ async fn a_movement_with_a_key_is_made_once(db: TestDb) {
     assert_eq!(first, second);
     assert_eq!(other.0, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(api.shop.level("mug").await, (5, 0));
-    api.shop.audit().await;
-}
-
-async fn a_key_is_forgotten_when_its_time_is_over(db: TestDb) {
-    let api = Api::start(&db).await;
-    let runner = inventory::runner(&api.shop.inventory).unwrap();
-    let delivery = json!({"quantity": 5, "reason": "received"});
-    api.move_stock(Some(Role::Staff), "delivery-1", delivery).await;
-    assert_eq!(api.keys().await, 1);
-
-    // The schedule learns of its first slot, and then it comes.
-    runner.run_due().await.unwrap();
-    api.shop.clock.forward(Duration::from_secs(49 * 3600));
-    runner.run_due().await.unwrap();
-
-    assert_eq!(api.keys().await, 0);
     api.shop.audit().await;
 }
 

@@ -146,14 +146,6 @@ impl Desk {
         pending.unwrap()
     }
 
-    /// How many idempotency keys are remembered.
-    pub async fn keys(&self) -> i64 {
-        let count: Result<(i64,)> = db::read!(self.db, async |tx| {
-            db::query("SELECT CAST(COUNT(*) AS BIGINT) FROM idempotency").fetch_one(tx).await
-        });
-        count.unwrap().0
-    }
-
     pub async fn nothing_is_left_over(&self) {
         assert_eq!(self.pending().await, 0);
         assert_eq!(notifications::audit(&self.db).await.unwrap(), Vec::<String>::new());

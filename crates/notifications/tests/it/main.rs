@@ -19,7 +19,6 @@ testkit::both_databases!(
     a_mail_that_was_sent_and_not_noted_comes_again_under_the_same_id,
     mails_go_into_the_folder_when_there_is_no_mail_server,
     staff_sends_a_mail_once_per_key,
-    a_key_is_forgotten_when_its_time_is_over,
     only_staff_sends_mails,
     nothing_in_a_mail_begins_another_header,
     another_service_sends_a_mail_once_per_key,
@@ -141,21 +140,6 @@ async fn staff_sends_a_mail_once_per_key(db: TestDb) {
     let job = desk.get(&path, Role::Staff).await;
     assert_eq!((job.status, &job.body["state"]), (StatusCode::OK, &"done".into()));
     assert_eq!(desk.get(&path, Role::Customer).await.body["code"], "no_such_job");
-    desk.nothing_is_left_over().await;
-}
-
-async fn a_key_is_forgotten_when_its_time_is_over(db: TestDb) {
-    let desk = Desk::open(&db, None).await;
-    let body = r#"{"to": "bob@example.com", "subject": "Hello"}"#;
-    desk.post("/send-email", Role::Staff, Some("one"), body).await;
-    assert_eq!(desk.keys().await, 1);
-
-    // The schedule learns of its first slot, and then it comes.
-    desk.run_due().await;
-    desk.clock.forward(Duration::from_secs(49 * 3600));
-    desk.run_due().await;
-
-    assert_eq!(desk.keys().await, 0);
     desk.nothing_is_left_over().await;
 }
 

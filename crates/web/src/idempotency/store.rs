@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use db::{Db, Migration, Tx, query};
-use kernel::{Error, Kind, Result, Time};
+use kernel::{Error, Kind, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Answer, IdempotencyKey, once::AsKey};
@@ -23,8 +23,8 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         CREATE INDEX idempotency_created ON idempotency (created_at)",
 }];
 
-/// How long an answer is kept.
-pub const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How often what is over is cleared away.
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Takes the key for this transaction. Returns the answer that was given
 /// before, or nothing to the first, who then owes an [`answer`]. Of two at
@@ -36,7 +36,6 @@ pub async fn claim<T: DeserializeOwned>(
 ) -> Result<Option<Answer<T>>> {
     let Some(key) = key.filter(|_| !tx.world().planted("key_is_forgotten")) else { return Ok(None) };
     tx.repeatable();
-    let now = tx.world().now();
     let claimed = query(
         "INSERT INTO idempotency (scope, route, key, body_hash, created_at)
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -45,17 +44,16 @@ pub async fn claim<T: DeserializeOwned>(
     .bind(&key.route)
     .bind(&key.key)
     .bind(&key.body_hash[..])
-    .bind(now)
+    .bind(tx.world().now())
     .execute(tx)
     .await?;
     if claimed == 1 {
         return Ok(None);
     }
     match read(tx, key).await? {
-        Some(row) if !row.is_over(now) => row.again(key).map(Some),
-        Some(row) if take_over(tx, key, &row, now).await? => Ok(None),
-        // It was purged, or somebody else took it over, between two statements.
-        _ => Err(Error::unavailable(
+        Some(row) => row.again(key).map(Some),
+        // It was purged between two statements.
+        None => Err(Error::unavailable(
             "idempotency_key_busy",
             "this idempotency key is in use just now; try again",
         )),
@@ -85,16 +83,24 @@ pub async fn answer<T: Serialize>(tx: &mut Tx, key: Option<&IdempotencyKey>, ans
 pub async fn find<T: DeserializeOwned>(db: &Db, key: &impl AsKey) -> Result<Option<Answer<T>>> {
     let Some(key) = key.as_key() else { return Ok(None) };
     let row: Result<Option<Row>> = db::read!(db, async |tx| { read(tx, key).await });
-    match row? {
-        Some(row) if !row.is_over(db.world().now()) => row.again(key).map(Some),
-        _ => Ok(None),
+    row?.map(|row| row.again(key)).transpose()
+}
+
+/// Clears away now and then, for ever, what is older than `keep`: then a key is
+/// as good as new.
+pub async fn sweep(service: &'static str, db: &Db, keep: Duration) {
+    loop {
+        db.world().sleep(db.world().jitter(EVERY)).await;
+        if let Err(error) = purge(db, keep).await {
+            tracing::warn!(service, error = error.chain(), "old idempotency keys were not swept");
+        }
     }
 }
 
-/// Removes what is older than [`KEPT`], a thousand rows at a time. Returns how
+/// Removes what is older than `keep`, a thousand rows at a time. Returns how
 /// many went.
-pub async fn purge(db: &Db) -> Result<u64> {
-    let until = db.world().now() - KEPT;
+pub async fn purge(db: &Db, keep: Duration) -> Result<u64> {
+    let until = db.world().now() - keep;
     let mut gone = 0;
     loop {
         let some: Result<u64> = db::write!(db, async |tx| {
@@ -131,16 +137,11 @@ pub async fn breaches(tx: &mut Tx) -> Result<Vec<String>> {
 struct Row {
     body_hash: Vec<u8>,
     answer: Option<String>,
-    created_at: Time,
 }
 
-db::from_row!(Row { body_hash, answer, created_at });
+db::from_row!(Row { body_hash, answer });
 
 impl Row {
-    fn is_over(&self, now: Time) -> bool {
-        self.created_at + KEPT <= now
-    }
-
     fn again<T: DeserializeOwned>(self, key: &IdempotencyKey) -> Result<Answer<T>> {
         if self.body_hash != key.body_hash {
             let message = format!("the idempotency key {} was used before for another request", key.key);
@@ -154,29 +155,10 @@ impl Row {
 }
 
 async fn read(tx: &mut Tx, key: &IdempotencyKey) -> Result<Option<Row>> {
-    query(
-        "SELECT body_hash, answer, created_at FROM idempotency WHERE scope = $1 AND route = $2 AND key = $3",
-    )
-    .bind(&key.scope)
-    .bind(&key.route)
-    .bind(&key.key)
-    .fetch_optional::<Row>(tx)
-    .await
-}
-
-/// A key that is over its time is as good as new: it need not be purged first.
-async fn take_over(tx: &mut Tx, key: &IdempotencyKey, row: &Row, now: Time) -> Result<bool> {
-    let taken = query(
-        "UPDATE idempotency SET body_hash = $5, answer = NULL, created_at = $6
-         WHERE scope = $1 AND route = $2 AND key = $3 AND created_at = $4",
-    )
-    .bind(&key.scope)
-    .bind(&key.route)
-    .bind(&key.key)
-    .bind(row.created_at)
-    .bind(&key.body_hash[..])
-    .bind(now)
-    .execute(tx)
-    .await?;
-    Ok(taken == 1)
+    query("SELECT body_hash, answer FROM idempotency WHERE scope = $1 AND route = $2 AND key = $3")
+        .bind(&key.scope)
+        .bind(&key.route)
+        .bind(&key.key)
+        .fetch_optional::<Row>(tx)
+        .await
 }

@@ -1,6 +1,8 @@
 //! The audit names what was broken by hand, nothing else, and mends what can be
 //! derived again.
 
+mod around;
+
 use carmel::{
     audit::{self, Terms},
     config::Config,
@@ -13,7 +15,12 @@ use crate::{
     process::{PROGRAM, furnish, lent, on, run, said},
 };
 
-both_databases!(every_rule_that_was_broken_is_named, what_can_be_derived_again_is_mended);
+both_databases!(
+    every_rule_that_was_broken_is_named,
+    what_belongs_to_nobody_or_takes_too_long_is_named,
+    a_consumer_that_lost_all_it_heard_is_named,
+    what_can_be_derived_again_is_mended,
+);
 
 async fn every_rule_that_was_broken_is_named(db: TestDb) {
     let after = After::two_orders(db).await;
@@ -54,6 +61,92 @@ async fn every_rule_that_was_broken_is_named(db: TestDb) {
         assert_eq!(of_this, 1, "{sql}: {found:#?}");
     }
     assert_eq!(found.len(), breaks.len(), "{found:#?}");
+    shop.close().await;
+}
+
+async fn what_belongs_to_nobody_or_takes_too_long_is_named(db: TestDb) {
+    let after = After::two_orders(db).await;
+    let (shop, [first, second]) = (after.open().await, after.orders.clone());
+    let of = |order: &str| format!("'{}'", order.trim_start_matches("ord_"));
+    let id = match shop.database("orders").engine() {
+        db::Engine::Sqlite => |hex: String| format!("x{hex}"),
+        db::Engine::Postgres => |hex: String| format!("CAST({hex} AS UUID)"),
+    };
+    let (gone, moving) = (id(of(&first)), id(of(&second)));
+    let remove = ["order_lines", "order_steps", "order_history"]
+        .map(|table| ("orders", format!("DELETE FROM {table} WHERE order_id = {gone}"), vec![]));
+    let breaks: Vec<(&str, String, Vec<String>)> = remove
+        .into_iter()
+        .chain([
+            (
+                "orders",
+                format!("DELETE FROM orders WHERE id = {gone}"),
+                vec![
+                    format!("{first}: has the captured payment"),
+                    format!("{first}: has stock that is sold, and there is no such order"),
+                ],
+            ),
+            (
+                "orders",
+                format!("UPDATE orders SET state = 'held', updated_at = 1 WHERE id = {moving}"),
+                vec![
+                    format!("orders: {second} is held since 1970"),
+                    format!("orders: {second} stands still and has no job"),
+                    format!("orders: {second} stands where its history does not end"),
+                    format!("{second}: is held and 1200 of its money is kept"),
+                ],
+            ),
+            (
+                "payments",
+                CHARGE_OF_NOBODY.into(),
+                vec!["the provider has the charge ch_nobody of ord_".into()],
+            ),
+            ("inventory", "UPDATE stock SET held = held + 1".into(), vec![]),
+            (
+                "inventory",
+                OVERDUE_HOLD.into(),
+                vec!["is open, but ended at 1970".into(), "has stock that is open, and there is no".into()],
+            ),
+            ("inventory", LINE_OF_THE_OVERDUE.into(), vec![]),
+            // What the one lacks the other has: the sum of all is right.
+            ("inventory", "UPDATE movements SET quantity = quantity + 1 WHERE version = 1".into(), vec![]),
+            (
+                "inventory",
+                format!("UPDATE movements SET quantity = quantity - 1 WHERE order_id = {moving}"),
+                vec![format!("inventory: {second} asked for 1 of mug, but its movements add up to -2")],
+            ),
+        ])
+        .collect();
+
+    for (service, sql, _) in &breaks {
+        assert!(tamper(&shop, service, sql).await > 0, "{sql}");
+    }
+    let found = audit::audit(&shop).await.unwrap().breaches;
+
+    for (_, sql, named) in &breaks {
+        for named in named {
+            let of_this = found.iter().filter(|breach| breach.contains(named)).count();
+            assert_eq!(of_this, 1, "{sql}: {named}: {found:#?}");
+        }
+    }
+    assert_eq!(found.len(), breaks.iter().map(|(.., named)| named.len()).sum::<usize>(), "{found:#?}");
+    shop.close().await;
+}
+
+async fn a_consumer_that_lost_all_it_heard_is_named(db: TestDb) {
+    let after = After::two_orders(db).await;
+    let shop = after.open().await;
+
+    let lost = tamper(&shop, "notifications", "DELETE FROM inbox").await;
+    let found = audit::audit(&shop).await.unwrap().breaches;
+    // One that nobody has run here yet is new: what was sent before is not told again.
+    tamper(&shop, "notifications", "DELETE FROM consumers").await;
+    let of_a_new_one = audit::audit(&shop).await.unwrap().breaches;
+
+    assert!(lost > 0);
+    assert_eq!(found.len() as u64, lost, "{found:#?}");
+    assert!(found.iter().all(|breach| breach.contains("notifications.mail has not heard it")), "{found:#?}");
+    assert_eq!(of_a_new_one, Vec::<String>::new());
     shop.close().await;
 }
 
@@ -191,6 +284,9 @@ const UNSENT: &str = "UPDATE outbox SET sent_at = NULL, added_at = 1, due_at = 9
 const REFUND_OF_NOTHING: &str =
     "INSERT INTO refunds (order_id, id, attempt_key, amount, currency, refunded_at)
     SELECT id, id, id, 1, 'EUR', 1 FROM payments ORDER BY id LIMIT 1";
+const CHARGE_OF_NOBODY: &str =
+    "INSERT INTO sandbox_charges (order_id, reference, token, state, amount, currency)
+    SELECT id, 'ch_nobody', 'tok_success', 'captured', 1200, 'EUR' FROM payments ORDER BY id LIMIT 1";
 const UNENDED_STEP: &str = "INSERT INTO order_steps (order_id, step, attempt, state, started_at, version)
     SELECT id, 'hold', 9, 'started', 1, 99 FROM orders ORDER BY id LIMIT 1";
 const UNANSWERED_KEY: &str = "UPDATE idempotency SET answer = NULL
