@@ -1,12 +1,12 @@
 //! The routes of payments.
 
-use axum::{body::Bytes, extract::State};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use kernel::{AttemptId, Money, OrderId, PaymentId, RefundId, Time};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{Json, Path, Result, Staff};
+use web::{Json, Path, Raw, Result, Staff, openapi::Problems};
 
 use crate::{
     Payments,
@@ -102,6 +102,7 @@ struct RefundView {
         (status = 200, body = PaymentView),
         (status = 403, description = "`forbidden`"),
         (status = 404, description = "`no_payment`"),
+        Problems,
     ),
 )]
 async fn payment(
@@ -126,9 +127,10 @@ async fn payment(
         (status = 204, description = "heard"),
         (status = 400, description = "`invalid_webhook`, `webhook_mismatch`"),
         (status = 401, description = "`webhook_not_verified`"),
+        Problems,
     ),
 )]
-async fn hear(State(payments): State<Payments>, headers: HeaderMap, body: Bytes) -> Result<StatusCode> {
+async fn hear(State(payments): State<Payments>, headers: HeaderMap, Raw(body): Raw) -> Result<StatusCode> {
     payments.hear(&headers, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }

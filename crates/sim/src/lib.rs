@@ -26,5 +26,6 @@ pub use log::tell_all;
 pub use plan::Plan;
 pub use planted::PLANTED;
 pub use run::{Outcome, run};
-pub use shelf::Template;
+pub use shelf::{Template, settings};
 pub use shrink::shrink;
+pub use world::Machine;
