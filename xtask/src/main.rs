@@ -70,7 +70,7 @@ enum Command {
     },
     /// Lets each parser that strangers reach, or one of them, read what nobody thought of; says what broke a promise.
     Fuzz {
-        /// Only this target: answer, cursor, event, http, settings, token or webhook.
+        /// Only this target: answer, cursor, event, http, rpc, settings, token or webhook.
         target: Option<String>,
         /// For how long each.
         #[arg(long, default_value_t = fuzz::SECONDS)]

@@ -9,6 +9,9 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 /// What stands in braces, by its name.
 pub type Known = BTreeMap<String, String>;
 
+/// Longer words do not fit into an address.
+const LONGEST: usize = 65_000;
+
 /// The blocks of a text.
 pub fn blocks(text: &[u8]) -> Vec<&[u8]> {
     let mut blocks = Vec::new();
@@ -30,7 +33,7 @@ pub fn request(block: &[u8], known: &Known) -> Option<Request<Vec<u8>>> {
     let block = filled(block, known);
     let (head, body) = match block.windows(2).position(|pair| pair == b"\n\n") {
         Some(at) => (&block[..at], block[at + 2..].strip_suffix(b"\n").unwrap_or(&block[at + 2..])),
-        None => (&block[..], &b""[..]),
+        None => (block.strip_suffix(b"\n").unwrap_or(&block), &b""[..]),
     };
     let mut lines = head.split(|byte| *byte == b'\n');
     let mut words = lines.next()?.splitn(2, |byte| *byte == b' ');
@@ -46,7 +49,8 @@ pub fn request(block: &[u8], known: &Known) -> Option<Request<Vec<u8>>> {
 }
 
 /// The text with what is known in the place of its name. `{{cursor a|b}}` is a
-/// cursor of these keys, with the sum that it must have.
+/// cursor of these keys, with the sum that it must have; `{{long 9000}}` a word of
+/// so many letters.
 fn filled(text: &[u8], known: &Known) -> Vec<u8> {
     let mut filled = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -68,9 +72,10 @@ fn filled(text: &[u8], known: &Known) -> Vec<u8> {
 
 fn named(name: &[u8], known: &Known) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
-    match name.strip_prefix("cursor ") {
-        Some(keys) => Some(web::Cursor::of(&keys.split('|').collect::<Vec<_>>()).to_string()),
-        None => known.get(name).cloned(),
+    match name.split_once(' ') {
+        Some(("cursor", keys)) => Some(web::Cursor::of(&keys.split('|').collect::<Vec<_>>()).to_string()),
+        Some(("long", letters)) => Some("x".repeat(LONGEST.min(letters.parse().ok()?))),
+        _ => known.get(name).cloned(),
     }
 }
 
@@ -82,13 +87,14 @@ mod tests {
     fn requests_are_read_as_they_are_written() {
         let known = Known::from([("id".to_owned(), "usr_1".to_owned())]);
         let text =
-            b"### one\nGET /users/{{id}}?a={{b}}\nx-a: 1\n\n###\nPOST /login\n\n{\"a\":{\"b\":{}}}\n\n###";
+            b"### one\nGET /users/{{id}}?a={{b}}\nx-a: 1\n\n###\nPOST /login\n\n{\"a\":{\"b\":{}}}\n\n###\nGET /\n###\nno request";
 
-        let read: Vec<_> = blocks(text).into_iter().map(|block| request(block, &known).unwrap()).collect();
+        let read: Vec<_> = blocks(text).into_iter().filter_map(|block| request(block, &known)).collect();
 
         let said: Vec<_> =
             read.iter().map(|r| (r.method().as_str(), r.uri().to_string(), r.headers().len())).collect();
-        assert_eq!(said, [("GET", "/users/usr_1?a={{b}}".to_owned(), 1), ("POST", "/login".to_owned(), 0)]);
+        let wanted = [("GET", "/users/usr_1?a={{b}}", 1), ("POST", "/login", 0), ("GET", "/", 0)];
+        assert_eq!(said, wanted.map(|(method, uri, headers)| (method, uri.to_owned(), headers)));
         assert_eq!(read[1].body(), b"{\"a\":{\"b\":{}}}\n");
     }
 }

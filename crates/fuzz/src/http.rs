@@ -50,6 +50,7 @@ fn asks(input: &[u8], who: Who) {
             outcome = shop.is_whole();
         }
         if let Err(wrong) = outcome {
+            let shop = used.take().expect("it was asked just now");
             let how = match Used::new(who).asks_alone(input) {
                 Err(_) => "alone, in a new shop".to_owned(),
                 Ok(()) => format!("behind {} other inputs: {}", shop.inputs.len() - 1, shop.history()),

@@ -1,18 +1,23 @@
 //! Every stored input keeps every promise.
 
 use std::{
-    fs, panic,
+    fs,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
 };
 
-use crate::http::{Who, alone};
+use crate::{
+    http::{Who, alone},
+    mutant,
+};
 
-fn each_of(target: &str, takes: fn(&[u8])) {
+fn each_of(target: &str, takes: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{target} has no inputs");
-    let breaks = |file: &PathBuf| panic::catch_unwind(|| takes(&fs::read(file).unwrap())).is_err();
+    let breaks =
+        |file: &PathBuf| panic::catch_unwind(AssertUnwindSafe(|| takes(&fs::read(file).unwrap()))).is_err();
     let found: Vec<_> = files.iter().filter(|file| breaks(file)).collect();
     assert!(found.is_empty(), "these broke a promise, as said above: {found:#?}");
 }
@@ -20,6 +25,18 @@ fn each_of(target: &str, takes: fn(&[u8])) {
 #[test]
 fn every_stored_request_is_answered_as_the_api_promises() {
     each_of("http", |input| alone(input, Who::Strangers));
+}
+
+/// Without a fuzzer's eyes, and so only a few; `cargo xtask fuzz` goes on.
+#[test]
+fn what_is_like_a_stored_request_is_answered_as_the_api_promises() {
+    let more = std::env::var("CARMEL_TEST_MUTANTS").map_or(2, |more| more.parse().unwrap());
+    for seed in 0..more {
+        each_of("http", |input| {
+            let changed = (0..3).fold(input.to_vec(), |text, turn| mutant(&text, seed * 3 + turn));
+            crate::http(&changed);
+        });
+    }
 }
 
 #[test]

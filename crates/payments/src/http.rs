@@ -42,7 +42,7 @@ struct PaymentView {
     /// What the provider was asked, in order.
     attempts: Vec<AttemptView>,
     /// Double entry: the amounts of one key add up to nothing.
-    ledger: Vec<EntryView>,
+    ledger: Vec<LedgerEntryView>,
     /// What was paid back.
     refunds: Vec<RefundView>,
 }
@@ -71,7 +71,7 @@ struct AttemptView {
 
 /// One entry of the ledger.
 #[derive(Debug, Serialize, ToSchema)]
-struct EntryView {
+struct LedgerEntryView {
     /// The attempt that it follows from.
     #[schema(inline)]
     key: AttemptId,
@@ -145,7 +145,7 @@ impl From<Books> for PaymentView {
             captured: payment.money(payment.captured),
             refunded: payment.money(payment.refunded),
             attempts: attempts.into_iter().map(AttemptView::from).collect(),
-            ledger: ledger.into_iter().map(EntryView::from).collect(),
+            ledger: ledger.into_iter().map(LedgerEntryView::from).collect(),
             refunds: refunds.into_iter().map(RefundView::from).collect(),
         }
     }
@@ -159,10 +159,10 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-impl From<Entry> for EntryView {
-    fn from(entry: Entry) -> EntryView {
+impl From<Entry> for LedgerEntryView {
+    fn from(entry: Entry) -> LedgerEntryView {
         let Entry { attempt_key: key, account, amount, currency, booked_at } = entry;
-        EntryView { key, account, amount: Money::new(amount, currency), booked_at }
+        LedgerEntryView { key, account, amount: Money::new(amount, currency), booked_at }
     }
 }
 

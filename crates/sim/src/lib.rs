@@ -21,7 +21,7 @@ mod shrink;
 mod truth;
 mod world;
 
-pub use chance::keep_memory;
+pub use chance::{Chance, keep_memory};
 pub use log::tell_all;
 pub use plan::Plan;
 pub use planted::PLANTED;
