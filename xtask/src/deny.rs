@@ -7,7 +7,10 @@ use std::{
     process::Command,
 };
 
-use crate::shell::{Done, cargo, on_path, output, root, run, target};
+use crate::{
+    needs,
+    shell::{Done, cargo, output, root, run, target},
+};
 
 /// Names the advisories where there is no internet: the archive of the RustSec
 /// database, or a folder that it was unpacked in.
@@ -18,7 +21,7 @@ const COPY: &str = "advisory-db-3157b0e258782691";
 
 /// Fails when a licence is not allowed or an advisory fits.
 pub fn check() -> Done {
-    let deny = find()?;
+    let deny = needs::cargo_program("cargo-deny")?;
     let config = root().join("deny.toml");
     let mut command = Command::new(deny);
     command.current_dir(root());
@@ -33,19 +36,6 @@ pub fn check() -> Done {
             run(command.args(["--offline", "--config"]).arg(config).arg("check"))
         }
     }
-}
-
-/// cargo-deny, installed if it is not there.
-fn find() -> Done<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let installed = home.map(|home| home.join("bin").join("cargo-deny"));
-    let there = || on_path("cargo-deny").or(installed.clone().filter(|file| file.is_file()));
-    if there().is_none() {
-        eprintln!("cargo-deny is not there: `cargo install cargo-deny --locked` takes a few minutes");
-        run(cargo().args(["install", "cargo-deny", "--locked", "--quiet"]))?;
-    }
-    there().ok_or_else(|| "cargo-deny was installed, but is not found on the path".into())
 }
 
 /// The advisories that lie ready: those that are named, else those beside the workspace.

@@ -6,6 +6,7 @@ mod deploy;
 mod dev;
 mod distribution;
 mod floors;
+mod fuzz;
 mod lexer;
 mod needs;
 mod pages;
@@ -17,7 +18,7 @@ mod stages;
 mod steps;
 mod suite;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -67,6 +68,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Lets each parser that strangers reach, or one of them, read what nobody thought of; says what broke a promise.
+    Fuzz {
+        /// Only this target: answer, cursor, event, http, rpc, settings, token or webhook.
+        target: Option<String>,
+        /// For how long each.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+        /// Only repeats this input.
+        #[arg(long, value_name = "FILE", requires = "target")]
+        input: Option<PathBuf>,
+    },
     /// Builds the image, sells with it and with the fleet of compose.yaml, and checks the manifests of Kubernetes.
     Deploy,
     /// Runs a shop with sample data; rebuilds and restarts it when a file changes.
@@ -94,6 +106,7 @@ fn main() -> ExitCode {
         }
         Command::Pages => steps::build().and_then(|()| pages::write()),
         Command::Sql => sql::list().and_then(|texts| sql::json(&texts)).map(|json| println!("{json}")),
+        Command::Fuzz { target, seconds, input } => fuzz::fuzz(target.as_deref(), seconds, input.as_deref()),
         Command::Deploy => deploy::deploy(),
         Command::Dev { arguments } => dev::run(&arguments),
     };

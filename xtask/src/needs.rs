@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::shell::{Done, is_root, on_path, output, run, works};
+use crate::shell::{Done, cargo, is_root, on_path, output, run, works};
 
 /// Where what is needed was found.
 pub struct Found {
@@ -51,6 +51,19 @@ pub fn programs(wanted: &[(&str, &'static str)]) -> Done {
         }
         _ => Ok(()),
     }
+}
+
+/// A program of cargo's, such as cargo-deny, installed if it is not there.
+pub fn cargo_program(name: &str) -> Done<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let installed = home.map(|home| home.join("bin").join(name));
+    let there = || on_path(name).or(installed.clone().filter(|file| file.is_file()));
+    if there().is_none() {
+        eprintln!("{name} is not there: `cargo install {name} --locked` takes a few minutes");
+        run(cargo().args(["install", name, "--locked", "--quiet"]))?;
+    }
+    there().ok_or_else(|| format!("{name} was installed, but is not found on the path"))
 }
 
 struct Need {

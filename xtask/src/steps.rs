@@ -1,7 +1,7 @@
 //! The checks, each by its name.
 
 use crate::{
-    deny, distribution, floors, pages,
+    deny, distribution, floors, fuzz, pages,
     postgres::Server,
     shell::{Done, cargo, output, run},
     sql,
@@ -16,6 +16,7 @@ pub const SQL: &str = "SQL on both engines";
 pub const LINTS: &str = "lints";
 pub const LICENCES: &str = "licences and vulnerabilities";
 pub const SIMULATION: &str = "simulation";
+pub const FUZZING: &str = "fuzzing";
 
 /// Runs one check by its name; only SQL needs the server.
 pub fn step(name: &str, server: Option<&Server>) -> Done {
@@ -31,6 +32,7 @@ pub fn step(name: &str, server: Option<&Server>) -> Done {
         }
         LICENCES => deny::check(),
         SIMULATION => simulate_much(),
+        FUZZING => fuzz::fuzz(None, fuzz::SECONDS, None),
         other => Err(format!("there is no check called {other}")),
     }
 }

@@ -12,7 +12,9 @@ use crate::{
     postgres::{self, Server},
     shell::{Done, cargo},
     stages::Stages,
-    steps::{self, BUILD, DISTRIBUTION, FLOORS, FORMATTING, LICENCES, LINTS, PAGES, SIMULATION, SQL, step},
+    steps::{
+        self, BUILD, DISTRIBUTION, FLOORS, FORMATTING, FUZZING, LICENCES, LINTS, PAGES, SIMULATION, SQL, step,
+    },
 };
 
 const SERVERS: &str = "servers";
@@ -42,6 +44,7 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
     }
     if full && filter.is_none() {
         stages.run(SIMULATION, || step(SIMULATION, None));
+        stages.run(FUZZING, || step(FUZZING, None));
         deploy::stages_of(&mut stages);
     }
     // Before the last line, so that nothing it says comes after.

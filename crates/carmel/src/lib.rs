@@ -248,7 +248,7 @@ async fn execute(
         Command::Move(destination) => relocate::relocate(&config, &world, &destination.url()?).await?,
         Command::Openapi => {
             let shop = shop_in_nowhere(&config, &world).await?;
-            println!("{}", shop.api().to_pretty_json().map_err(Error::internal)?);
+            println!("{}", shop.api()?.to_pretty_json().map_err(Error::internal)?);
         }
         Command::Internal(InternalCommand::PrepareSql { file }) => {
             return Ok(match prepare::prepare(&config, &world, &file).await? {

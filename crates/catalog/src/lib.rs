@@ -27,7 +27,7 @@ pub use http::{
 };
 pub use model::{
     Category, CategoryChange, CategoryError, Description, Full, Label, NewCategory, NewProduct, NewVariant,
-    Product, ProductChange, ProductError, ProductState, Slug, Variant, VariantChange,
+    Product, ProductChange, ProductError, ProductState, Slug, Sought, Variant, VariantChange,
 };
 pub use service::Catalog;
 

@@ -45,6 +45,14 @@ pub(crate) fn too_slow() -> Error {
     )
 }
 
+/// A text that not every database here can store, so that none does.
+pub(crate) fn unstorable() -> Failure {
+    Failure::last(Error::invalid(
+        "unstorable_text",
+        "a text holds the character U+0000, which none here may hold",
+    ))
+}
+
 /// The database was closed by us.
 pub(crate) fn closed() -> Error {
     Error::unavailable("database_closed", "the database is being closed")

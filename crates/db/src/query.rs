@@ -32,6 +32,15 @@ impl Query {
         self
     }
 
+    /// Whether a text holds a zero, which PostgreSQL takes in none and SQLite in any.
+    pub(crate) fn is_unstorable(&self) -> bool {
+        self.values.iter().any(|value| match value {
+            Value::Text(text) => text.contains('\0'),
+            Value::Texts(texts) => texts.iter().any(|text| text.contains('\0')),
+            _ => false,
+        })
+    }
+
     /// Runs it and returns how many rows it changed.
     pub async fn execute(self, tx: &mut Tx) -> Result<u64> {
         tx.execute(self).await

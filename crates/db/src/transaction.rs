@@ -4,7 +4,7 @@ use kernel::{Error, Result, World};
 
 use crate::{
     Db, Query,
-    error::Failure,
+    error::{Failure, unstorable},
     postgres,
     query::Read,
     sqlite::{ReadTx, WriteTx},
@@ -75,6 +75,7 @@ impl Tx {
     pub(crate) async fn fetch(&mut self, query: Query, read: &mut Read<'_>) -> Result<()> {
         self.start()?;
         let outcome = match &mut self.driver {
+            _ if query.is_unstorable() => Err(unstorable()),
             Driver::Write(tx) => tx.fetch(query.sqlite, &query.values, read),
             Driver::Look(tx) => tx.fetch(query.sqlite, &query.values, read),
             Driver::Postgres(tx) => tx.fetch(query.postgres, &query.values, read).await,
@@ -85,6 +86,7 @@ impl Tx {
     pub(crate) async fn execute(&mut self, query: Query) -> Result<u64> {
         self.start()?;
         let outcome = match &mut self.driver {
+            _ if query.is_unstorable() => Err(unstorable()),
             Driver::Write(tx) => tx.execute(query.sqlite, &query.values),
             Driver::Look(tx) => tx.execute(query.sqlite, &query.values),
             Driver::Postgres(tx) => tx.execute(query.postgres, &query.values).await,

@@ -6,7 +6,7 @@ use kernel::{Error, Sku, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{Json, List, MaybeCaller, MaybeIdempotencyKey, Page, Path, Result, Role, Staff};
+use web::{Json, List, MaybeCaller, MaybeIdempotencyKey, Page, Path, Result, Role, Staff, openapi::Problems};
 
 use crate::{Inventory, Movement, Reason, Stock, model::MOST_MOVED};
 
@@ -52,7 +52,7 @@ impl StockView {
 #[utoipa::path(
     get, path = "/stock/{sku}", tag = "inventory",
     params(("sku" = String, Path, description = "a stock keeping unit")),
-    responses((status = 200, body = StockView), (status = 404, description = "`no_such_stock`")),
+    responses((status = 200, body = StockView), (status = 404, description = "`no_such_stock`"), Problems),
 )]
 async fn stock(
     State(inventory): State<Inventory>,
@@ -67,7 +67,7 @@ async fn stock(
 /// `GET /stock` lists all stock, for staff.
 #[utoipa::path(
     get, path = "/stock", tag = "inventory", params(Page),
-    responses((status = 200, body = List<StockView>), (status = 403, description = "`forbidden`")),
+    responses((status = 200, body = List<StockView>), (status = 403, description = "`forbidden`"), Problems),
 )]
 async fn list(State(inventory): State<Inventory>, _: Staff, page: Page) -> Result<List<StockView>> {
     Ok(inventory.list(&page).await?.map(StockView::for_staff))
@@ -126,6 +126,7 @@ impl From<Movement> for MovementView {
         (status = 403, description = "`forbidden`"),
         (status = 404, description = "`no_such_stock`"),
         (status = 409, description = "`stock_held`: that many are not free"),
+        Problems,
     ),
 )]
 async fn move_stock(
@@ -164,7 +165,7 @@ impl MoveStock {
 #[utoipa::path(
     get, path = "/stock/{sku}/movements", tag = "inventory",
     params(("sku" = String, Path, description = "a stock keeping unit"), Page),
-    responses((status = 200, body = List<MovementView>), (status = 403, description = "`forbidden`")),
+    responses((status = 200, body = List<MovementView>), (status = 403, description = "`forbidden`"), Problems),
 )]
 async fn movements(
     State(inventory): State<Inventory>,

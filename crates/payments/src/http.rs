@@ -1,12 +1,12 @@
 //! The routes of payments.
 
-use axum::{body::Bytes, extract::State};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use kernel::{AttemptId, Money, OrderId, PaymentId, RefundId, Time};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::{Json, Path, Result, Staff};
+use web::{Json, Path, Raw, Result, Staff, openapi::Problems};
 
 use crate::{
     Payments,
@@ -42,7 +42,7 @@ struct PaymentView {
     /// What the provider was asked, in order.
     attempts: Vec<AttemptView>,
     /// Double entry: the amounts of one key add up to nothing.
-    ledger: Vec<EntryView>,
+    ledger: Vec<LedgerEntryView>,
     /// What was paid back.
     refunds: Vec<RefundView>,
 }
@@ -71,7 +71,7 @@ struct AttemptView {
 
 /// One entry of the ledger.
 #[derive(Debug, Serialize, ToSchema)]
-struct EntryView {
+struct LedgerEntryView {
     /// The attempt that it follows from.
     #[schema(inline)]
     key: AttemptId,
@@ -102,6 +102,7 @@ struct RefundView {
         (status = 200, body = PaymentView),
         (status = 403, description = "`forbidden`"),
         (status = 404, description = "`no_payment`"),
+        Problems,
     ),
 )]
 async fn payment(
@@ -126,9 +127,10 @@ async fn payment(
         (status = 204, description = "heard"),
         (status = 400, description = "`invalid_webhook`, `webhook_mismatch`"),
         (status = 401, description = "`webhook_not_verified`"),
+        Problems,
     ),
 )]
-async fn hear(State(payments): State<Payments>, headers: HeaderMap, body: Bytes) -> Result<StatusCode> {
+async fn hear(State(payments): State<Payments>, headers: HeaderMap, Raw(body): Raw) -> Result<StatusCode> {
     payments.hear(&headers, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -143,7 +145,7 @@ impl From<Books> for PaymentView {
             captured: payment.money(payment.captured),
             refunded: payment.money(payment.refunded),
             attempts: attempts.into_iter().map(AttemptView::from).collect(),
-            ledger: ledger.into_iter().map(EntryView::from).collect(),
+            ledger: ledger.into_iter().map(LedgerEntryView::from).collect(),
             refunds: refunds.into_iter().map(RefundView::from).collect(),
         }
     }
@@ -157,10 +159,10 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-impl From<Entry> for EntryView {
-    fn from(entry: Entry) -> EntryView {
+impl From<Entry> for LedgerEntryView {
+    fn from(entry: Entry) -> LedgerEntryView {
         let Entry { attempt_key: key, account, amount, currency, booked_at } = entry;
-        EntryView { key, account, amount: Money::new(amount, currency), booked_at }
+        LedgerEntryView { key, account, amount: Money::new(amount, currency), booked_at }
     }
 }
 

@@ -21,10 +21,11 @@ mod shrink;
 mod truth;
 mod world;
 
-pub use chance::keep_memory;
+pub use chance::{Chance, keep_memory};
 pub use log::tell_all;
 pub use plan::Plan;
 pub use planted::PLANTED;
 pub use run::{Outcome, run};
-pub use shelf::Template;
+pub use shelf::{Template, settings};
 pub use shrink::shrink;
+pub use world::Machine;

@@ -1,12 +1,27 @@
 //! Reading a body to its end, within its limit.
 
-use axum::body::Body;
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kernel::{Error, Kind};
 
 use crate::Failure;
+
+/// A body as it is, for what is signed to the byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Raw, Failure> {
+        read(request.into_body()).await.map(Raw)
+    }
+}
 
 /// What is read into memory at the most where no [`crate::edge::body_limit`]
 /// says less.

@@ -24,6 +24,7 @@ pub mod telemetry;
 mod version;
 
 pub use auth::{Admin, Caller, Customer, MaybeCaller, Role, Staff};
+pub use body::Raw;
 pub use failure::Failure;
 pub use idempotency::{Answer, IdempotencyKey, MaybeIdempotencyKey};
 pub use json::Json;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header;
 use kernel::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{
     IntoResponses, PartialSchema, ToSchema,
     openapi::{
@@ -84,6 +85,34 @@ pub fn frame(title: &str, version: &str, description: &str) -> OpenApi {
         .build()
 }
 
+/// What utoipa says of a field that has words of its own beside the schema of
+/// its type, in a form that something can be: it writes `allOf` of the type and
+/// of an object, which no text and no number is.
+pub fn in_own_words(api: &OpenApi) -> Result<OpenApi> {
+    let mut api = serde_json::to_value(api).map_err(Error::internal)?;
+    merge_words(&mut api);
+    serde_json::from_value(api).map_err(Error::internal)
+}
+
+fn merge_words(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(merge_words),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(merge_words);
+            if let Some([kind, words]) = fields.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+                && words["type"] == "object"
+                && words["description"].is_string()
+                && words.as_object().is_some_and(|words| words.len() == 2)
+            {
+                let mut merged = kind.clone();
+                merged["description"] = words["description"].clone();
+                *value = merged;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// `GET /openapi.json`, written once.
 pub fn route(api: &OpenApi) -> Result<Router> {
     let text = Bytes::from(api.to_pretty_json().map_err(Error::internal)?);
@@ -92,4 +121,28 @@ pub fn route(api: &OpenApi) -> Result<Router> {
         async move { ([(header::CONTENT_TYPE, "application/json")], text) }
     };
     Ok(Router::new().route("/openapi.json", get(answer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_with_words_of_its_own_is_what_its_type_is() {
+        let text = json!({"type": "string", "description": "an id", "pattern": "^a$"});
+        let mut described = json!({"properties": {
+            "id": {"allOf": [text, {"type": "object", "description": "Which."}]},
+            "both": {"allOf": [text, {"type": "object", "description": "x", "properties": {}}]},
+        }});
+
+        merge_words(&mut described);
+
+        assert_eq!(
+            described["properties"]["id"],
+            json!({"type": "string", "description": "Which.", "pattern": "^a$"})
+        );
+        assert!(described["properties"]["both"]["allOf"].is_array());
+    }
 }

@@ -47,7 +47,7 @@ pub fn run(command: &ConfigCommand, flags: &Flags) -> ExitCode {
 }
 
 /// The settings in force, one per line and in TOML, each with where it came from.
-pub(super) fn printed(loaded: &Loaded) -> String {
+pub fn printed(loaded: &Loaded) -> String {
     let keys = keys();
     let lines: Vec<_> =
         keys.iter().map(|key| format!("{} = {}", key.name, (key.show)(&loaded.config))).collect();

@@ -63,7 +63,7 @@ pub(super) struct Given {
 }
 
 /// The settings as a folder, an environment and flags make them.
-pub(super) fn gather(
+pub fn gather(
     folder: &Path,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,

@@ -17,10 +17,11 @@ mod secret;
 mod tests;
 mod variables;
 
-pub use command::{ConfigCommand, run};
+pub use command::{ConfigCommand, printed, run};
 use keys::PLAIN;
 pub use keys::*;
-pub use load::{Flags, Loaded, load};
+pub use load::{Flags, Loaded, gather, load};
+pub use origin::{Problem, Problems};
 pub use secret::Secret;
 
 /// Whether a variable of this name sets a key without being a `CARMEL_…`.

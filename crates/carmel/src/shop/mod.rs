@@ -229,7 +229,7 @@ impl Shop {
             health: self.health.clone(),
             metrics: web::metrics::install(&self.world)?,
             // One that knows no more than a part of the API shows the whole all the same.
-            api: if self.parts.has_all_services() { described(api) } else { gateway::described()? },
+            api: if self.parts.has_all_services() { described(api)? } else { gateway::described()? },
             maintenance: self.maintenance.clone(),
             limits: self.limits(&verifier),
             own_writes: self.own_writes(),
@@ -254,7 +254,7 @@ impl Shop {
     }
 
     /// The description of the API (OpenAPI 3.1), made from the routes.
-    pub fn api(&self) -> OpenApi {
+    pub fn api(&self) -> Result<OpenApi> {
         described(self.routes().split_for_parts().1)
     }
 
@@ -335,14 +335,14 @@ pub(crate) fn minutes(count: u32) -> Duration {
     Duration::from_secs(u64::from(count) * 60)
 }
 
-fn described(api: OpenApi) -> OpenApi {
+fn described(api: OpenApi) -> Result<OpenApi> {
     let mut frame = web::openapi::frame(
         "Carmel",
         env!("CARGO_PKG_VERSION"),
         "A commerce backend: users, catalogue, stock, orders, payments, mails.",
     );
     frame.merge(api);
-    frame
+    web::openapi::in_own_words(&frame)
 }
 
 /// The public keys that tokens are checked against, asked of `users`.

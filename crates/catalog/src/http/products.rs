@@ -17,7 +17,7 @@ use web::{
 use super::variants::{NewVariantBody, VariantReply};
 use crate::{
     Catalog,
-    model::{Description, Full, Label, NewProduct, ProductChange, ProductError, ProductState, Slug},
+    model::{Description, Full, Label, NewProduct, ProductChange, ProductError, ProductState, Slug, Sought},
     service::{ChangeProduct, Search},
 };
 
@@ -151,7 +151,8 @@ pub struct Which {
     /// Those in this category or one below it: its id or its slug.
     category: Option<String>,
     /// Those with this in their name.
-    q: Option<String>,
+    #[param(value_type = Option<String>, max_length = 200)]
+    q: Option<Sought>,
     /// Those in this state; only staff see others than active ones.
     #[param(inline)]
     state: Option<ProductState>,

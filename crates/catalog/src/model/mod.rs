@@ -8,7 +8,7 @@ use kernel::{CategoryId, Money, ProductId, Sku, Time, VariantId, words};
 use serde::{Deserialize, Serialize};
 
 pub use error::{CategoryError, ProductError};
-pub use text::{Description, Label, Slug};
+pub use text::{Description, Label, Slug, Sought};
 
 words! {
     /// Whether a product is for sale.

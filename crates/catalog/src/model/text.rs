@@ -76,6 +76,14 @@ text! {
 }
 
 text! {
+    /// What is looked for in names: at most 200 characters on one line.
+    Sought, |text: &str| {
+        let fits = text.chars().count() <= 200 && !text.chars().any(char::is_control);
+        fits.then(|| text.to_owned()).ok_or_else(|| "what is looked for has at most 200 characters on one line".to_owned())
+    }
+}
+
+text! {
     /// A name in addresses: 1 to 100 small letters and digits, with single
     /// dashes between them. Never mistaken for an id, which has an underscore.
     Slug, |text: &str| {

@@ -10,7 +10,8 @@ use web::{Answer, Cursor, IdempotencyKey, IfMatch, List, Page, idempotency};
 use super::{Catalog, slug_taken_instead};
 use crate::{
     model::{
-        Full, NewProduct, NewVariant, Product, ProductChange, ProductError, ProductState, Slug, Variant,
+        Full, NewProduct, NewVariant, Product, ProductChange, ProductError, ProductState, Slug, Sought,
+        Variant,
     },
     store,
 };
@@ -31,7 +32,7 @@ pub struct Search {
     /// In this category or one below it, by id or slug.
     pub category: Option<String>,
     /// With this in their name.
-    pub q: Option<String>,
+    pub q: Option<Sought>,
     /// In this state.
     pub state: Option<ProductState>,
 }
@@ -115,7 +116,7 @@ impl Catalog {
         let category = search.category.as_deref();
         let which = store::Which {
             category: category.map(|text| text.parse::<CategoryId>().map_err(|_| text)),
-            q: search.q.as_deref(),
+            q: search.q.as_ref().map(Sought::as_str),
             state: search.state.map(ProductState::as_str),
             before,
             limit: page.limit + 1,

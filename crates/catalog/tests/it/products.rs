@@ -245,6 +245,8 @@ async fn products_are_listed_page_by_page_and_found_by_name(db: TestDb) {
         let listed = shop.get(By::Nobody, &format!("/products?q={q}")).await.expect(200);
         assert_eq!(listed.all("slug").len(), found, "{q}");
     }
+    let long = format!("/products?q={}", "x".repeat(60_000));
+    shop.get(By::Nobody, &long).await.refused(400, "invalid_query");
     shop.get(By::Nobody, "/products?cursor=x").await.refused(400, "invalid_cursor");
     shop.get(By::Nobody, "/products?limit=101").await.refused(400, "invalid_limit");
     shop.audit().await;

@@ -29,6 +29,7 @@ crate::both_databases!(
     after_closing_nothing_is_begun,
     a_missing_column_is_named,
     text_is_ordered_by_its_bytes,
+    a_text_that_one_of_them_cannot_store_is_refused_by_both,
 );
 
 async fn a_change_is_seen_by_its_own_transaction_and_by_the_next(test: TestDb) {
@@ -318,4 +319,20 @@ async fn text_is_ordered_by_its_bytes(test: TestDb) {
 
     let names: Vec<String> = names.unwrap().into_iter().map(|row| row.0).collect();
     assert_eq!(names, ["B", "a b", "a-b", "ab"]);
+}
+
+async fn a_text_that_one_of_them_cannot_store_is_refused_by_both(test: TestDb) {
+    for text in [Value::Text("a\0b".into()), Value::Texts(vec!["a".into(), "\0".into()])] {
+        let written: Result<u64> = db::write!(test.db, async |tx| {
+            query("INSERT INTO things (id, n, name) VALUES (1, 1, $1)").bind(text.clone()).execute(tx).await
+        });
+        let read: Result<Vec<(i64,)>> = db::read!(test.db, async |tx| {
+            query("SELECT id FROM things WHERE name = $1").bind(text.clone()).fetch_all(tx).await
+        });
+
+        for refused in [written.unwrap_err(), read.unwrap_err()] {
+            assert_eq!((refused.kind, &*refused.code), (Kind::Invalid, "unstorable_text"), "{refused:?}");
+        }
+    }
+    assert_eq!(test.things().await, []);
 }

@@ -1,0 +1,33 @@
+//! What strangers send: every parser that they reach, as targets for
+//! cargo-fuzz. A target takes any bytes, lets the program read them, and panics
+//! when a promise is broken. The stored inputs stand in `corpus`, a folder for
+//! each target, and go through all of them in the tests; `cargo xtask fuzz`
+//! looks for new ones. What each promises and what was found stands in
+//! docs/reliability.md.
+
+#![allow(clippy::unwrap_used)]
+
+mod answer;
+mod asked;
+mod cursor;
+mod errors;
+mod event;
+mod http;
+mod mutant;
+mod promise;
+mod schema;
+mod settings;
+mod shop;
+#[cfg(test)]
+mod tests;
+mod token;
+mod webhook;
+
+pub use answer::answer;
+pub use cursor::cursor;
+pub use event::event;
+pub use http::{http, rpc};
+pub use mutant::mutant;
+pub use settings::settings;
+pub use token::token;
+pub use webhook::webhook;
