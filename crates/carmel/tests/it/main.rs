@@ -7,6 +7,7 @@ mod fleet;
 
 mod accounts;
 mod audit;
+mod backup;
 mod buying;
 mod cancelling;
 mod contracts;
@@ -22,5 +23,6 @@ mod paying;
 mod problems;
 mod process;
 mod races;
+mod restoring;
 mod staff;
 mod torture;
