@@ -236,24 +236,27 @@ async fn nobody_else_reads_a_backup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_leaves_no_half_backup() {
+async fn a_disk_that_is_full_leaves_no_half_backup_and_no_half_restore() {
     let shop = Open::start().await;
     let folder = shop.beside("backup");
+    let fresh = shop.beside("fresh");
     // As if the disk were full after 64 KiB of a file.
-    let limited = format!("trap '' XFSZ; ulimit -f 128; exec '{PROGRAM}' backup '{folder}'");
+    let limited = |arguments: &str, data: &Path| {
+        let command = format!("trap '' XFSZ; ulimit -f 128; exec '{PROGRAM}' {arguments}");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &command]).env_clear().env("CARMEL_DATA_FOLDER", data).output().unwrap()
+    };
 
-    let full = std::process::Command::new("sh")
-        .args(["-c", &limited])
-        .env_clear()
-        .envs(lent(&shop.settings))
-        .output()
-        .unwrap();
+    let full = limited(&format!("backup '{folder}'"), &shop.data());
 
     let told = refused(&full);
     assert!(told.contains(&folder) && !told.contains("panicked"), "{told}");
     assert_eq!(all_in(Path::new(&folder)).len(), 0, "{told}");
-    assert!(refused(&restore_into(&shop.beside("fresh"), &[&folder])).contains("backup.toml cannot be read"));
+    assert!(refused(&restore_into(&fresh, &[&folder])).contains("backup.toml cannot be read"));
     succeeded(&shop.run(&["backup", &folder]));
+    let told = refused(&limited(&format!("restore '{folder}'"), Path::new(&fresh)));
+    assert!(told.contains("File too large") && !Path::new(&fresh).join("orders.db").exists(), "{told}");
+    assert!(!Path::new(&fresh).join("restoring").exists(), "{told}");
     assert_eq!(shop.front.customer().await.order(&[("mug", 1)]).await["state"], "confirmed");
 }
 

@@ -18,11 +18,12 @@ use crate::error::Again;
 const HELD: Duration = Duration::from_secs(1);
 /// How long it is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two tries at one file. A busy writer leaves it for a fraction of a
-/// millisecond at a time.
+/// Between two tries at the first file. A busy writer leaves a file for a
+/// fraction of a millisecond at a time, so the others, while their like wait
+/// already, are tried without a pause.
 const PAUSE: Duration = Duration::from_micros(100);
 /// Between two tries at all of them, so that those who were kept out go on.
-const BREATH: Duration = Duration::from_millis(50);
+const BREATH: Duration = Duration::from_millis(100);
 
 /// One moment of several SQLite files: all that was committed to any of them
 /// until then, and nothing else, however they are changed meanwhile. Nobody may
@@ -40,7 +41,8 @@ pub struct Moment {
 impl Moment {
     /// Takes it: waits until nobody writes to any of the files, keeps it so for
     /// as long as it takes to look at each, and lets them go. Fails with
-    /// `database_busy` when they are too busy for that. Blocks its thread.
+    /// `database_busy` when they are too busy for that. The busiest is best named
+    /// first: once it rests, the others soon do. Blocks its thread.
     pub fn take(world: &World, paths: &[PathBuf]) -> Result<Moment> {
         let claim = |path: &PathBuf| Claim::Shared.take(path).map_err(|failure| failure.error);
         let claims = paths.iter().map(claim).collect::<Result<Vec<_>>>()?;
@@ -86,11 +88,13 @@ impl Moment {
 fn keep_writers_out(writers: &[Connection]) -> Result<Instant> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let mut since = None;
+        let mut since: Option<Instant> = None;
         let mut all = true;
         for writer in writers {
-            let patience = since.map_or(until, |since: Instant| since + HELD);
-            all = begin(writer, patience)?;
+            all = match since {
+                None => begin(writer, until, || thread::sleep(PAUSE))?,
+                Some(since) => begin(writer, since + HELD, thread::yield_now)?,
+            };
             if !all {
                 break;
             }
@@ -114,7 +118,7 @@ fn keep_writers_out(writers: &[Connection]) -> Result<Instant> {
 }
 
 /// Begins to write; says whether nobody else did until then.
-fn begin(writer: &Connection, until: Instant) -> Result<bool> {
+fn begin(writer: &Connection, until: Instant, pause: impl Fn()) -> Result<bool> {
     while let Err(cause) = writer.execute_batch("BEGIN IMMEDIATE") {
         let failure = failure(cause);
         if failure.again != Again::Yes {
@@ -123,7 +127,7 @@ fn begin(writer: &Connection, until: Instant) -> Result<bool> {
         if Instant::now() >= until {
             return Ok(false);
         }
-        thread::sleep(PAUSE);
+        pause();
     }
     Ok(true)
 }
