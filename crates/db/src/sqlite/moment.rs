@@ -18,9 +18,9 @@ use crate::error::Again;
 const HELD: Duration = Duration::from_secs(1);
 /// How long it is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two tries at the first file. A busy writer leaves a file for a
-/// fraction of a millisecond at a time, so the others, while their like wait
-/// already, are tried without a pause.
+/// Between two tries at the first file. The others, for which somebody waits
+/// already, are tried without a pause: a busy writer leaves a file for a fraction
+/// of a millisecond at a time.
 const PAUSE: Duration = Duration::from_micros(100);
 /// Between two tries at all of them, so that those who were kept out go on.
 const BREATH: Duration = Duration::from_millis(100);
@@ -82,54 +82,48 @@ impl Moment {
     }
 }
 
-/// Begins to write to all of them at once; returns when nobody could write to
-/// the first any more. The order is always the same, so that two who do this do
-/// not wait for each other; whoever has not got them all in time begins anew.
+/// Begins to write to all of them; returns when nobody could write to the first
+/// any more. Of several who do this one has the first, and so all the others;
+/// whoever has not got them all in time lets them go and begins anew.
 fn keep_writers_out(writers: &[Connection]) -> Result<Instant> {
     let until = Instant::now() + PATIENCE;
-    loop {
-        let mut since: Option<Instant> = None;
-        let mut all = true;
-        for writer in writers {
-            all = match since {
-                None => begin(writer, until, || thread::sleep(PAUSE))?,
-                Some(since) => begin(writer, since + HELD, thread::yield_now)?,
-            };
-            if !all {
-                break;
-            }
-            since.get_or_insert_with(Instant::now);
+    while Instant::now() < until {
+        if !begin(&writers[0])? {
+            thread::sleep(PAUSE);
+            continue;
         }
-        match since {
-            Some(since) if all => return Ok(since),
-            _ if Instant::now() >= until => {
-                return Err(Error::unavailable(
-                    "database_busy",
-                    "the shop writes without a pause: there was no moment at which all of its files were at rest",
-                ));
+        let since = Instant::now();
+        while since.elapsed() < HELD {
+            let mut all = true;
+            for writer in writers {
+                all &= begin(writer)?;
             }
-            _ => {}
+            if all {
+                return Ok(since);
+            }
+            thread::yield_now();
         }
         for writer in writers.iter().filter(|writer| !writer.is_autocommit()) {
             writer.execute_batch("ROLLBACK").map_err(|cause| failure(cause).error)?;
         }
         thread::sleep(BREATH);
     }
+    Err(Error::unavailable(
+        "database_busy",
+        "the shop writes without a pause: there was no moment at which all of its files were at rest",
+    ))
 }
 
-/// Begins to write; says whether nobody else did until then.
-fn begin(writer: &Connection, until: Instant, pause: impl Fn()) -> Result<bool> {
-    while let Err(cause) = writer.execute_batch("BEGIN IMMEDIATE") {
-        let failure = failure(cause);
-        if failure.again != Again::Yes {
-            return Err(failure.error);
-        }
-        if Instant::now() >= until {
-            return Ok(false);
-        }
-        pause();
+/// Begins to write, unless it has already; says whether nobody else writes.
+fn begin(writer: &Connection) -> Result<bool> {
+    if !writer.is_autocommit() {
+        return Ok(true);
     }
-    Ok(true)
+    match writer.execute_batch("BEGIN IMMEDIATE").map_err(failure) {
+        Ok(()) => Ok(true),
+        Err(failure) if failure.again == Again::Yes => Ok(false),
+        Err(failure) => Err(failure.error),
+    }
 }
 
 /// A failure, with the file that it is about.
