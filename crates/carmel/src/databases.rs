@@ -6,6 +6,7 @@ use db::{Db, Engine, Migration, Target};
 use kernel::{Result, World};
 
 use crate::{
+    backup,
     config::{Config, Pooler},
     part::Part,
     relocate,
@@ -32,10 +33,11 @@ pub async fn open(config: &Config, world: &World, service: Part) -> Result<Db> {
     let target = target(config, service.as_str());
     if let Target::Sqlite { path } = &target {
         make_folder(path.parent().unwrap_or(Path::new(".")))?;
+        may_open(config)?; // a file that is missing is not to be made
     }
     let db = Db::open_with(&target, &options(config), world).await?;
     if db.engine() == Engine::Sqlite {
-        relocate::may_open(&config.data.folder)?; // once it is open, no move begins
+        may_open(config)?; // once it is open, no move and no restore begins
     }
     db.migrate(&migrations(service.as_str())).await?;
     Ok(db)
@@ -51,10 +53,16 @@ pub async fn look(config: &Config, world: &World, service: Part) -> Result<Db> {
     };
     let db = Db::open_with(&target(config, service.as_str()), &options, world).await.map_err(named)?;
     if db.engine() == Engine::Sqlite {
-        relocate::may_open(&config.data.folder)?;
+        may_open(config)?;
     }
     db.must_be_current(&migrations(service.as_str())).await.map_err(named)?;
     Ok(db)
+}
+
+/// Refuses files that are on their way to another place, or half replaced.
+pub fn may_open(config: &Config) -> Result<()> {
+    relocate::may_open(&config.data.folder)?;
+    backup::may_open(&config.data.folder)
 }
 
 fn options(config: &Config) -> db::Options {
@@ -94,7 +102,8 @@ fn connections(config: &Config) -> usize {
     }
 }
 
-fn make_folder(folder: &Path) -> Result<()> {
+/// Makes the folder for data, unless it is there.
+pub fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| {
         let message = format!("the folder {} (data.folder) cannot be made: {error}", folder.display());
         kernel::Error::new(kernel::Kind::Invalid, "data_folder", message)

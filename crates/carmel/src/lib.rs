@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod audit;
+mod backup;
 pub mod config;
 mod databases;
 mod dead_letters;
@@ -90,6 +91,10 @@ enum Command {
     /// Copies a shop in files into PostgreSQL and checks the copy; run again, it
     /// goes on where it ended.
     Move(relocate::Destination),
+    /// Copies a shop in files into a new folder while it is open, all services as they are at one moment.
+    Backup(backup::Into),
+    /// Puts a backup in the place of the shop, which is closed; says first what is lost by it. What was there is kept.
+    Restore(backup::From),
     /// Looks after work that was given up.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -246,6 +251,8 @@ async fn execute(
             shop.close().await;
         }
         Command::Move(destination) => relocate::relocate(&config, &world, &destination.url()?).await?,
+        Command::Backup(into) => backup::backup(&config, &world, into).await?,
+        Command::Restore(from) => return backup::restore(&config, &world, from).await,
         Command::Openapi => {
             let shop = shop_in_nowhere(&config, &world).await?;
             println!("{}", shop.api()?.to_pretty_json().map_err(Error::internal)?);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use contracts::Deed;
 use db::{Db, Tx, query, query_for};
-use kernel::{CategoryId, ProductId, Result, Sku, Time, Value};
+use kernel::{CategoryId, Currency, Money, ProductId, Result, Sku, Time, Value};
 
 /// At most so many findings of a kind: who has more has one cause.
 const MOST: i64 = 100;
@@ -91,4 +92,23 @@ async fn tables(tx: &mut Tx) -> Result<Vec<String>> {
     });
     let rootless = rootless.into_iter().map(|(id,)| format!("{id} is part of itself"));
     Ok(mispriced.chain(rootless).collect())
+}
+
+/// The products that were added since then, and the prices that were set.
+pub async fn deeds(tx: &mut Tx, since: Time) -> Result<Vec<Deed>> {
+    let added: Vec<(ProductId, Time)> =
+        query("SELECT id, created_at FROM products WHERE created_at >= $1").bind(since).fetch_all(tx).await?;
+    let set: Vec<(Sku, i64, i64, Currency, Time)> = query(
+        "SELECT v.sku, h.version, h.price, h.currency, h.since_at FROM price_history h
+         JOIN variants v ON v.id = h.variant_id WHERE h.since_at >= $1",
+    )
+    .bind(since)
+    .fetch_all(tx)
+    .await?;
+    let (product, price) = (Deed::of("products"), Deed::of("prices"));
+    let added = added.into_iter().map(|(id, at)| product(at, id.to_string()));
+    let set = set.into_iter().map(|(sku, version, amount, currency, at)| {
+        price(at, format!("{sku} costs {} (version {version})", Money::new(amount, currency)))
+    });
+    Ok(added.chain(set).collect())
 }

@@ -19,7 +19,7 @@ use cache::Shared;
 use contracts::inventory::Inventory;
 use db::{Db, Migration};
 
-pub use audit::{audit, breaches};
+pub use audit::{audit, breaches, deeds};
 pub use events::consumers;
 pub use http::{
     CategoryReply, ChangeCategoryBody, ChangeProductBody, ChangeVariantBody, NewCategoryBody, NewProductBody,

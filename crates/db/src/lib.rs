@@ -35,7 +35,7 @@ pub use migrate::Migration;
 pub use options::{Options, Pooler};
 pub use query::{Query, query, query_for};
 pub use row::{FromRow, Row};
-pub use sqlite::{Disk, Step};
+pub use sqlite::{Disk, Moment, Step};
 pub use transaction::{Mode, Tx};
 
 use std::{
@@ -151,6 +151,13 @@ impl Db {
         Db::open_so(target, opening, world).await
     }
 
+    /// Opens a SQLite file that the caller keeps closed to all others.
+    pub async fn open_kept(target: &Target, _: &KeptClosed, world: &World) -> Result<Db> {
+        let options = &Options::default();
+        let opening = Opening { options, claim: Claim::Keeper, disk: Arc::new(sqlite::Plain) };
+        Db::open_so(target, opening, world).await
+    }
+
     /// Opens it, with SQLite on a disk made by a test.
     pub async fn open_on(target: &Target, world: &World, disk: Arc<dyn Disk>) -> Result<Db> {
         let opening = Opening { options: &Options::default(), claim: Claim::Shared, disk };
@@ -195,6 +202,11 @@ impl Db {
     /// nothing: `no_tables`, `tables_too_old`, `program_too_old`.
     pub async fn must_be_current(&self, migrations: &[Migration]) -> Result<()> {
         migrate::must_be_current(self, migrations).await
+    }
+
+    /// The names of the migrations that were applied, in their order.
+    pub async fn migrations(&self) -> Result<Vec<String>> {
+        migrate::applied(self).await
     }
 
     /// Asks the database for its time: whether it answers.

@@ -39,6 +39,14 @@ pub(crate) async fn migrate(db: &Db, migrations: &[Migration]) -> Result<usize> 
     Ok(applied)
 }
 
+/// The names of those that were applied, in their order.
+pub(crate) async fn applied(db: &Db) -> Result<Vec<String>> {
+    let names: Result<Vec<(String,)>> = crate::read!(db, async |tx| {
+        query("SELECT name FROM migrations ORDER BY applied_at, name").fetch_all(tx).await
+    });
+    Ok(names?.into_iter().map(|(name,)| name).collect())
+}
+
 /// [`write!`](crate::write) with time enough for a large table.
 async fn apply_patiently(db: &Db, migration: &Migration) -> Result<bool> {
     let mut attempts = Attempts::patient(db);

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use contracts::inventory::Line;
-use db::{Db, Tx};
-use kernel::{OrderId, Result, Sku, uuid::Uuid};
+use contracts::{Deed, inventory::Line};
+use db::{Db, Tx, query};
+use kernel::{OrderId, Result, Sku, Time, uuid::Uuid};
 
 use crate::{
-    model::{HoldState, Stock},
+    model::{HoldState, Reason, Stock},
     store,
 };
 
@@ -145,4 +145,19 @@ impl Checked {
         }
         breaches
     }
+}
+
+/// The movements of stock since then.
+pub async fn deeds(tx: &mut Tx, since: Time) -> Result<Vec<Deed>> {
+    let moved: Vec<(Sku, String, i64, i64, Reason, Time)> = query(
+        "SELECT sku, location, version, quantity, reason, moved_at FROM movements WHERE moved_at >= $1",
+    )
+    .bind(since)
+    .fetch_all(tx)
+    .await?;
+    let movement = Deed::of("movements of stock");
+    let told = moved.into_iter().map(|(sku, location, version, quantity, reason, at)| {
+        movement(at, format!("{sku} in {location}: {quantity:+} {reason} (version {version})"))
+    });
+    Ok(told.collect())
 }

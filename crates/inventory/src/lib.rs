@@ -19,7 +19,7 @@ mod order;
 mod service;
 mod store;
 
-pub use audit::{Fact, audit, breaches, facts, overdue};
+pub use audit::{Fact, audit, breaches, deeds, facts, overdue};
 pub use error::{CommitError, HoldError, MoveError};
 pub use events::consumers;
 pub use http::routes;

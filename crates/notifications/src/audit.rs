@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use ::jobs::Job;
+use contracts::Deed;
 use db::{Db, Tx, query, query_for};
-use kernel::{JobId, MessageId, OrderId, Result, Value};
+use kernel::{JobId, MessageId, OrderId, Result, Time, Value};
 
 use crate::{Deliver, Occasion, Tell, store};
 
@@ -93,4 +94,16 @@ pub async fn send_left_over(db: &Db) -> Result<Vec<String>> {
         }
         Ok::<_, kernel::Error>(mended)
     })
+}
+
+/// The mails that were sent since then.
+pub async fn deeds(tx: &mut Tx, since: Time) -> Result<Vec<Deed>> {
+    let sent: Vec<(MessageId, Option<OrderId>, Time)> =
+        query("SELECT id, order_id, sent_at FROM messages WHERE sent_at >= $1")
+            .bind(since)
+            .fetch_all(tx)
+            .await?;
+    let mail = Deed::of("mails");
+    let about = |order: Option<OrderId>| order.map(|order| format!(" about {order}")).unwrap_or_default();
+    Ok(sent.into_iter().map(|(id, order, at)| mail(at, format!("{id}{}", about(order)))).collect())
 }

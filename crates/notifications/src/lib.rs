@@ -18,7 +18,7 @@ mod service;
 mod store;
 mod templates;
 
-pub use audit::{audit, breaches, send_left_over, untold};
+pub use audit::{audit, breaches, deeds, send_left_over, untold};
 pub use events::consumers;
 pub use http::routes;
 pub use jobs::{Deliver, Tell, runner};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contracts::orders::OrderState;
+use contracts::{Deed, orders::OrderState};
 use db::{Db, Query, Tx, query, query_for};
 use kernel::{Currency, Money, OrderId, Result, Sku, Time, uuid::Uuid};
 
@@ -255,4 +255,26 @@ pub async fn facts(tx: &mut Tx, after: Option<OrderId>, most: i64) -> Result<Vec
         });
     }
     Ok(facts)
+}
+
+/// The orders that were placed since then, and what became of orders.
+pub async fn deeds(tx: &mut Tx, since: Time) -> Result<Vec<Deed>> {
+    let placed: Vec<(OrderId, String, i64, Currency, Time)> =
+        query("SELECT id, number, total, currency, placed_at FROM orders WHERE placed_at >= $1")
+            .bind(since)
+            .fetch_all(tx)
+            .await?;
+    let moved: Vec<(OrderId, i64, OrderState, Time)> =
+        query("SELECT order_id, version, state, at FROM order_history WHERE at >= $1")
+            .bind(since)
+            .fetch_all(tx)
+            .await?;
+    let (order, step) = (Deed::of("orders"), Deed::of("changes of orders"));
+    let placed = placed.into_iter().map(|(id, number, total, currency, at)| {
+        order(at, format!("{number} ({id}) of {}", Money::new(total, currency)))
+    });
+    let moved = moved
+        .into_iter()
+        .map(|(id, version, state, at)| step(at, format!("{id} became {state} (version {version})")));
+    Ok(placed.chain(moved).collect())
 }

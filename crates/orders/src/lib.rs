@@ -16,7 +16,7 @@ mod store;
 mod waiting;
 
 pub use crate::jobs::runner;
-pub use audit::{Fact, audit, breaches, facts, forgotten};
+pub use audit::{Fact, audit, breaches, deeds, facts, forgotten};
 pub use events::consumers;
 pub use http::routes;
 pub use model::{Address, PlaceError};

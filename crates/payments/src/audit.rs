@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use contracts::payments::PaymentState;
+use contracts::{Deed, payments::PaymentState};
 use db::{Db, Tx, query};
-use kernel::{AttemptId, Currency, OrderId, Result, Time};
+use kernel::{AttemptId, Currency, Money, OrderId, Result, Time};
 
 use crate::{
-    model::{Payment, amounts_in},
+    model::{AttemptKind, Payment, amounts_in},
     sandbox::{self, ChargeState},
     store,
 };
@@ -178,4 +178,19 @@ async fn charges_without_payment(tx: &mut Tx) -> Result<Vec<(OrderId, String)>> 
     .bind(MOST_TOLD)
     .fetch_all(tx)
     .await
+}
+
+/// What the provider was asked for since then, with the key of each ask.
+pub async fn deeds(tx: &mut Tx, since: Time) -> Result<Vec<Deed>> {
+    let asked: Vec<(OrderId, AttemptKind, AttemptId, i64, Currency, Time)> = query(
+        "SELECT order_id, kind, key, amount, currency, started_at FROM attempts WHERE started_at >= $1",
+    )
+    .bind(since)
+    .fetch_all(tx)
+    .await?;
+    let payment = Deed::of("payments");
+    let told = asked.into_iter().map(|(order, kind, key, amount, currency, at)| {
+        payment(at, format!("{kind} of {} for {order} under the key {key}", Money::new(amount, currency)))
+    });
+    Ok(told.collect())
 }

@@ -20,7 +20,7 @@ mod service;
 mod store;
 pub mod webhook;
 
-pub use audit::{audit, breaches, facts};
+pub use audit::{audit, breaches, deeds, facts};
 pub use error::{AuthoriseError, CaptureError, RefundError, VoidError};
 pub use events::consumers;
 pub use http::routes;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use contracts::payments::{PaymentState, Screened, Verdict};
-use kernel::{AttemptId, Currency, Money, OrderId, PaymentId, Time, UserId, words};
+use kernel::{AttemptId, Currency, Money, OrderId, PaymentId, Time, UserId, uuid, words};
+use sha2::{Digest, Sha256};
 
 words! {
     /// What a provider is asked to do.
@@ -72,6 +73,16 @@ db::from_row!(Attempt {
     ended_at
 });
 
+/// The key of an intent: the same whenever the same is wanted of the same order.
+/// A shop that has forgotten what it asked for, restored from a backup, asks
+/// under the same key again, and the provider does nothing twice.
+pub fn key(order: OrderId, kind: AttemptKind) -> AttemptId {
+    let hash = Sha256::new().chain_update(order.uuid().as_bytes()).chain_update(kind.to_string()).finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    AttemptId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
 impl Attempt {
     /// How much it is about.
     pub fn money(&self) -> Money {
@@ -84,9 +95,9 @@ impl Attempt {
     }
 
     /// The next intent of the same order, about the same charge.
-    pub fn next(&self, kind: AttemptKind, key: AttemptId, now: Time) -> Attempt {
+    pub fn next(&self, kind: AttemptKind, now: Time) -> Attempt {
         Attempt {
-            key,
+            key: key(self.order_id, kind),
             kind,
             state: AttemptState::Pending,
             code: None,

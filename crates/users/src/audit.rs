@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contracts::Deed;
 use db::{Db, Tx, query, query_for};
 use kernel::{Result, SessionId, Time, UserId, Value};
 
@@ -102,4 +103,12 @@ async fn sessions(tx: &mut Tx) -> Result<Vec<String>> {
         found.push(format!("there are {keys} signing keys that sign, not one"));
     }
     Ok(found)
+}
+
+/// The accounts that were made since then.
+pub async fn deeds(tx: &mut Tx, since: Time) -> Result<Vec<Deed>> {
+    let made: Vec<(UserId, Time)> =
+        query("SELECT id, created_at FROM users WHERE created_at >= $1").bind(since).fetch_all(tx).await?;
+    let account = Deed::of("accounts");
+    Ok(made.into_iter().map(|(id, at)| account(at, id.to_string())).collect())
 }

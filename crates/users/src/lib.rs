@@ -20,7 +20,7 @@ use std::time::Duration;
 use cache::Shared;
 use db::{Db, Migration};
 
-pub use audit::{audit, breaches};
+pub use audit::{audit, breaches, deeds};
 pub use events::consumers;
 pub use http::{ChangeUser, LogIn, RefreshTokens, Register, SetPassword, SignedIn, UserReply, routes};
 pub use jobs::runner;

@@ -114,8 +114,11 @@ pub async fn command(config: &Config, world: &World, mends: bool, stopped: bool)
     Ok(Report { mended, ..report? })
 }
 
-/// Refuses (`no_shop`) to look at files that are not there.
-fn must_exist(config: &Config) -> Result<()> {
+/// Refuses (`no_shop`) to look at files that are not there, or not all in their places.
+pub(crate) fn must_exist(config: &Config) -> Result<()> {
+    if SERVICES.iter().any(|service| config.database.url_of(service).is_none()) {
+        databases::may_open(config)?;
+    }
     for service in SERVICES {
         if let Target::Sqlite { path } = databases::target(config, service)
             && !path.exists()

@@ -25,7 +25,7 @@ use self::{
     target::{Found, There},
 };
 use crate::{
-    audit,
+    audit, backup,
     config::{Config, Database, Secret},
     databases::{self, SERVICES},
     part::Parts,
@@ -39,6 +39,7 @@ pub use mark::may_open;
 pub async fn relocate(config: &Config, world: &World, to: &str) -> Result<()> {
     must_be_embedded(config)?;
     let folder = &config.data.folder;
+    backup::may_open(folder)?;
     let before = Mark::find(folder)?;
     if let Some(mark) = before.as_ref().filter(|mark| mark.ended) {
         return Err(mark.refusal(folder));

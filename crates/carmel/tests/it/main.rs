@@ -7,6 +7,7 @@ mod fleet;
 
 mod accounts;
 mod audit;
+mod backup;
 mod buying;
 mod cancelling;
 mod contracts;
@@ -23,6 +24,7 @@ mod paying;
 mod problems;
 mod process;
 mod races;
+mod restoring;
 mod retention;
 mod staff;
 mod torture;

@@ -23,6 +23,8 @@ pub(crate) enum Claim {
     Shared,
     /// By nobody else until it is closed.
     Alone,
+    /// By whoever keeps it closed to all others already.
+    Keeper,
 }
 
 impl Claim {
@@ -49,6 +51,7 @@ impl Claim {
         let taken = match self {
             Claim::Shared => file.try_lock_shared(),
             Claim::Alone => file.try_lock(),
+            Claim::Keeper => Ok(()),
         };
         match taken {
             Ok(()) => Ok(file),
@@ -60,7 +63,7 @@ impl Claim {
     fn refused(self, path: &Path) -> Error {
         let why = match self {
             Claim::Shared => "is being moved by another process",
-            Claim::Alone => "is open in another process",
+            Claim::Alone | Claim::Keeper => "is open in another process",
         };
         Error::conflict(IN_USE, format!("{} {why}", path.display()))
     }

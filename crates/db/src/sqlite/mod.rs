@@ -4,11 +4,13 @@
 //! runs elsewhere.
 
 mod claim;
+mod moment;
 mod reader;
 mod value;
 mod writer;
 
 pub(crate) use claim::{Claim, IN_USE};
+pub use moment::Moment;
 pub(crate) use reader::{ReadTx, Readers};
 pub(crate) use value::read_value;
 pub(crate) use writer::{WriteTx, Writer};

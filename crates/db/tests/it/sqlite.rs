@@ -1,6 +1,7 @@
 //! What holds on SQLite: one writer whose commits are shared, and that nobody keeps.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use db::{Db, Disk, Step, Target, query};
+use db::{Db, Disk, Moment, Step, Target, query};
 use futures::{FutureExt, future::join_all};
 use kernel::{Error, Result, World};
 use tempfile::TempDir;
@@ -271,4 +272,82 @@ async fn a_missing_folder_is_a_storage_that_does_not_work() {
     let error = Db::open(&target, &World::real()).await.err().unwrap();
 
     assert_eq!(error.code, "storage_failed");
+}
+
+async fn opened(path: &Path) -> Db {
+    let db = Db::open(&Target::Sqlite { path: path.to_owned() }, &World::real()).await.unwrap();
+    db.migrate(TABLES).await.unwrap();
+    db
+}
+
+/// The rows of a file that nobody else has open.
+async fn rows(path: &Path) -> usize {
+    let db = opened(path).await;
+    let count = things(&db).await.len();
+    db.close().await;
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_of_two_files_is_kept_while_others_write_and_move_pages() {
+    let (folder, world) = (tempfile::tempdir().unwrap(), World::real());
+    let path = |name: &str| folder.path().join(name);
+    let mut files = Vec::new();
+    for name in ["one.db", "other.db"] {
+        let db = opened(&path(name)).await;
+        join_all((0..2000).map(|id| write(&db, id))).await.into_iter().for_each(|done| drop(done.unwrap()));
+        files.push(db);
+    }
+
+    let moment = Moment::take(&world, &[path("one.db"), path("other.db")]).unwrap();
+    for (db, copy) in files.iter().zip(["one.copy", "other.copy"]) {
+        join_all((2000..4000).map(|id| write(db, id))).await.into_iter().for_each(|done| drop(done.unwrap()));
+        let at = usize::from(copy == "other.copy");
+        moment.copy(at, &path(copy)).unwrap();
+    }
+    drop(moment);
+
+    for (db, name, copy) in [(&files[0], "one.db", "one.copy"), (&files[1], "other.db", "other.copy")] {
+        db.close().await;
+        assert_eq!((rows(&path(name)).await, rows(&path(copy)).await), (4000, 2000), "{name}");
+    }
+}
+
+/// A writer that does not end keeps nobody else waiting for longer than a moment may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_that_cannot_be_had_lets_the_other_writers_go_on() {
+    let (folder, world) = (tempfile::tempdir().unwrap(), World::real());
+    let paths = [folder.path().join("one.db"), folder.path().join("other.db")];
+    let (one, other) = (opened(&paths[0]).await, opened(&paths[1]).await);
+    let held = other.clone();
+    let (begun, wait) = tokio::sync::oneshot::channel();
+    // Within the second that a body may hold the writer, again and again.
+    let holder = tokio::spawn(async move {
+        let mut begun = Some(begun);
+        for id in 0..7 {
+            let held: Result<()> = db::write!(held, async |tx| {
+                add(tx, id, id).await?;
+                begun.take().map(|begun| begun.send(()));
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Ok(())
+            });
+            held.unwrap();
+        }
+    });
+    wait.await.unwrap();
+
+    let (at, own) = (paths.clone(), world.clone());
+    let moment = tokio::task::spawn_blocking(move || Moment::take(&own, &at));
+    let mut longest = Duration::ZERO;
+    for id in 0..60 {
+        let began = std::time::Instant::now();
+        write(&one, id).await.unwrap();
+        longest = longest.max(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let moment = moment.await.unwrap().unwrap();
+    assert!(moment.held < Duration::from_millis(1500), "{:?}", moment.held);
+    assert!(longest < Duration::from_secs(4), "{longest:?}");
+    holder.await.unwrap();
 }

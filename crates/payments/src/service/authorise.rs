@@ -2,12 +2,12 @@
 
 use contracts::payments::{Authorise, Authorised, PaymentState};
 use db::Tx;
-use kernel::{AttemptId, PaymentId};
+use kernel::PaymentId;
 
 use super::{Payments, Tried};
 use crate::{
     AuthoriseError,
-    model::{Attempt, AttemptKind, AttemptState, Payment},
+    model::{Attempt, AttemptKind, AttemptState, Payment, key},
     store,
 };
 
@@ -62,7 +62,7 @@ async fn begin(tx: &mut Tx, ask: &Authorise) -> Result<(Attempt, bool), Authoris
         version: 0,
     };
     let attempt = Attempt {
-        key: AttemptId::new(tx.world()),
+        key: key(order, AttemptKind::Authorise),
         order_id: order,
         kind: AttemptKind::Authorise,
         state: AttemptState::Pending,

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use contracts::payments as contract;
 use db::Db;
-use kernel::{AttemptId, Error, OrderId, Result};
+use kernel::{Error, OrderId, Result};
 
 use crate::{
     model::{Attempt, AttemptKind, AttemptState, Payment, Rules},
@@ -159,7 +159,7 @@ impl Tried {
         if let Some(before) = self.find(kind) {
             return Ok((before.clone(), false));
         }
-        let attempt = self.promise()?.next(kind, AttemptId::new(tx.world()), tx.world().now());
+        let attempt = self.promise()?.next(kind, tx.world().now());
         store::insert_attempt(tx, &attempt).await?;
         Ok((attempt, true))
     }

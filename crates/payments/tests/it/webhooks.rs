@@ -38,12 +38,7 @@ async fn webhook(shop: &Shop, order: kernel::OrderId, id: &str) -> (HeaderMap, S
 }
 
 /// The same of the first attempt of this kind.
-async fn webhook_of(
-    shop: &Shop,
-    order: kernel::OrderId,
-    kind: AttemptKind,
-    id: &str,
-) -> (HeaderMap, String) {
+async fn webhook_of(shop: &Shop, order: kernel::OrderId, kind: AttemptKind, id: &str) -> (HeaderMap, String) {
     let attempts = shop.payments.books(order).await.unwrap().attempts;
     let attempt = attempts.into_iter().find(|attempt| attempt.kind == kind).unwrap();
     let outcome = Outcome::Done { reference: format!("ch_{}", attempt.key.uuid().simple()) };
