@@ -123,6 +123,18 @@ pub fn is_open(path: &std::path::Path) -> Result<bool> {
     }
 }
 
+/// Keeps everybody from opening a SQLite file until it is dropped. Fails with
+/// `database_in_use` while anybody has it open.
+pub fn keep_closed(path: &std::path::Path) -> Result<KeptClosed> {
+    let lock = Claim::Alone.take(path).map_err(|failure| failure.error)?;
+    Ok(KeptClosed { _lock: lock })
+}
+
+/// That nobody has a file open.
+pub struct KeptClosed {
+    _lock: std::fs::File,
+}
+
 /// How it is opened: the first for PostgreSQL, the others for SQLite.
 struct Opening<'a> {
     options: &'a Options,
