@@ -178,6 +178,12 @@ impl Link {
             let to = self.settings.address.now().await?;
             let connection = RedisConnection::new_managed_only(&to).await?;
             *connected = Some(Connected { to, connection, queues: HashMap::new() });
+            // The master may have changed again since the workers were told; they ask anew.
+            self.moves.send_if_modified(|moves| {
+                let have_moved = *moves > 0;
+                *moves += u32::from(have_moved);
+                have_moved
+            });
         }
         let connected = connected.as_mut().expect("it was made above");
         if let Some(queue) = connected.queues.get(name) {
