@@ -1,29 +1,28 @@
 //! The time by which a shop that does not run is looked at: when it ended, not
 //! now. What it left to be done is not late while nobody is there to do it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use kernel::{BoxFuture, Outside, Result, Task, Time, World};
 
 use crate::shop::Shop;
 
-/// A clock that can be set back. Cheap to clone.
+/// A clock that can be set back, and stands still then: nothing becomes late
+/// while a large shop is looked at. Cheap to clone.
 #[derive(Clone)]
 pub struct Past {
     real: World,
-    behind: Arc<AtomicI64>,
+    /// Where it stands, in microseconds; nought while it goes.
+    stands_at: Arc<AtomicI64>,
 }
 
 impl Past {
     /// One that goes with the real one.
     pub fn new(real: &World) -> Past {
-        Past { real: real.clone(), behind: Arc::default() }
+        Past { real: real.clone(), stands_at: Arc::default() }
     }
 
     /// A world that goes by it.
@@ -43,8 +42,7 @@ impl Past {
             last = [last, next?].into_iter().flatten().min();
         }
         if let Some(last) = last {
-            let behind = self.real.now().since(last).as_micros();
-            self.behind.store(i64::try_from(behind).unwrap_or(i64::MAX), Ordering::SeqCst);
+            self.stands_at.store(last.min(self.real.now()).micros(), Ordering::SeqCst);
         }
         Ok(())
     }
@@ -52,8 +50,10 @@ impl Past {
 
 impl Outside for Past {
     fn now(&self) -> Time {
-        let behind = u64::try_from(self.behind.load(Ordering::SeqCst)).unwrap_or_default();
-        self.real.now() - Duration::from_micros(behind)
+        match self.stands_at.load(Ordering::SeqCst) {
+            0 => self.real.now(),
+            at => Time::from_micros(at),
+        }
     }
 
     fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {
