@@ -116,13 +116,16 @@ async fn after_a_restore_into_the_past_nobody_is_charged_or_paid_back_twice() {
     serving.abort();
 }
 
+/// Its name, how it is done to a backup, and what is said of it.
+type Damage = (&'static str, fn(&Path), &'static str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_backup_is_refused_by_name_and_nothing_is_changed() {
     let mut shop = Open::start().await;
     shop.front.customer().await.order(&[("mug", 1)]).await;
     let whole = shop.backup("whole");
     shop.close().await;
-    let damages: [(&str, fn(&Path), &str); 9] = [
+    let damages: [Damage; 9] = [
         ("missing", |at| fs::remove_file(at.join("orders.db")).unwrap(), "orders.db is missing"),
         ("flipped", |at| flip(&at.join("payments.db")), "payments.db has"),
         ("longer", |at| change(&at.join("users.db"), |bytes| bytes.push(0)), "users.db has"),

@@ -295,13 +295,19 @@ async fn a_moment_of_two_files_is_kept_while_others_write_and_move_pages() {
     let mut files = Vec::new();
     for name in ["one.db", "other.db"] {
         let db = opened(&path(name)).await;
-        join_all((0..2000).map(|id| write(&db, id))).await.into_iter().for_each(|done| drop(done.unwrap()));
+        join_all((0..2000).map(|id| write(&db, id)))
+            .await
+            .into_iter()
+            .for_each(|done| assert_eq!(done.unwrap(), 1));
         files.push(db);
     }
 
     let moment = Moment::take(&world, &[path("one.db"), path("other.db")]).unwrap();
     for (db, copy) in files.iter().zip(["one.copy", "other.copy"]) {
-        join_all((2000..4000).map(|id| write(db, id))).await.into_iter().for_each(|done| drop(done.unwrap()));
+        join_all((2000..4000).map(|id| write(db, id)))
+            .await
+            .into_iter()
+            .for_each(|done| assert_eq!(done.unwrap(), 1));
         let at = usize::from(copy == "other.copy");
         moment.copy(at, &path(copy)).unwrap();
     }
