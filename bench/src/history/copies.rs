@@ -139,7 +139,7 @@ fn moulds(
     raised: &HashMap<String, Stock>,
 ) -> Vec<Vec<Mould>> {
     let mut rows = db.prepare(sql).expect("a table");
-    let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
     let read = |row: &rusqlite::Row<'_>| {
         (0..names.len()).map(|at| row.get::<_, Value>(at)).collect::<rusqlite::Result<Vec<Value>>>()
     };

@@ -108,7 +108,7 @@ fn another(id: u128, copy: Copy) -> u128 {
     let chance = mixed(mixed(id as u64) ^ copy.at) as u128 & FREE;
     let (head, is_timed) = (id & !FREE, id >> 76 & 0xf == 7);
     let earlier = if is_timed { (copy.earlier_micros / 1000) as u128 } else { 0 };
-    head - (earlier << 80) | chance
+    (head - (earlier << 80)) | chance
 }
 
 /// SplitMix64.

@@ -55,8 +55,8 @@ fn fits(api: &Value, schema: &Value, value: &Value, at: &str) -> Fits {
         fits(api, &schema["items"], item, &format!("{at}/{index}"))?;
     }
     let Some(fields) = value.as_object() else { return Ok(()) };
-    for name in list(schema, "required").filter_map(Value::as_str).filter(|name| !fields.contains_key(*name))
-    {
+    let mut required = list(schema, "required").filter_map(Value::as_str);
+    if let Some(name) = required.find(|name| !fields.contains_key(*name)) {
         return wrong(&format!("has no {name}"));
     }
     for (name, field) in fields {

@@ -206,9 +206,11 @@ pub(crate) async fn is_due(tx: &mut Tx) -> Result<bool> {
         "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'waiting' AND ready = TRUE)
              OR EXISTS (SELECT 1 FROM jobs WHERE state = 'waiting' AND ready = FALSE AND run_at <= $1)
              OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND leased_until_at <= $1)
+             OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND leased_until_at > $2 + lease_micros)
              OR EXISTS (SELECT 1 FROM schedules WHERE next_at <= $1)",
     )
     .bind(tx.world().now())
+    .bind(tx.world().now() + CLOCKS)
     .fetch_one(tx)
     .await?;
     Ok(due)

@@ -13,7 +13,7 @@ impl Chance {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,7 +23,7 @@ impl Chance {
 
     /// Below this; each is as likely.
     pub fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit.max(1))) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(limit.max(1))) >> 64) as u64
     }
 
     /// From the first to the last of these.
@@ -44,7 +44,7 @@ impl Chance {
     /// Fills with chance.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.bits().to_le_bytes()[..chunk.len()]);
         }
     }
 }
@@ -105,7 +105,7 @@ unsafe extern "C" fn getrandom(buffer: *mut libc::c_void, length: usize, flags: 
         Some(seed) => {
             let mut chance = Chance::new(seed);
             chance.fill(unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) });
-            seed_this_thread(chance.next());
+            seed_this_thread(chance.bits());
             length as isize
         }
     }

@@ -100,7 +100,7 @@ impl People {
         book.unclear += u64::from(clear.is_none());
         let status = clear.as_ref().map_or(0, |answer| u64::from(answer.status().as_u16()));
         let micros = self.began.elapsed().as_micros() as u64;
-        book.trace = Chance::new(book.trace ^ micros.rotate_left(16) ^ status).next();
+        book.trace = Chance::new(book.trace ^ micros.rotate_left(16) ^ status).bits();
         log::say(format_args!("{:?} {method} {path} {key} {status}", self.began.elapsed()));
         clear.map(|answer| {
             (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or_default())

@@ -84,7 +84,7 @@ impl Simulation<'_> {
     async fn run(template: &Arc<Template>, plan: &Plan) -> Outcome {
         let files = template.copy();
         let mut chance = Chance::new(plan.seed ^ 0xC0FF_EE00);
-        let net = Net::new(chance.next(), plan.processes);
+        let net = Net::new(chance.bits(), plan.processes);
         let mut simulation = Simulation {
             plan,
             folder: files.path(),
@@ -126,7 +126,7 @@ impl Simulation<'_> {
         let process = Process::start(Start {
             folder: self.folder,
             began: self.began,
-            seed: self.chance.next(),
+            seed: self.chance.bits(),
             planted: self.plan.planted,
             net: &self.net,
             processes: self.plan.processes,
@@ -256,7 +256,7 @@ impl Simulation<'_> {
         let start = Start {
             folder: self.folder,
             began: self.began,
-            seed: self.chance.next(),
+            seed: self.chance.bits(),
             planted: self.plan.planted,
             net: &self.net,
             processes: 1,

@@ -52,7 +52,7 @@ impl Start {
         let of_beside = self.beside.as_ref().filter(|beside| {
             let mut hasher = DefaultHasher::new();
             (beside.seed, &self.name, number).hash(&mut hasher);
-            hasher.finish() % 2 == 0
+            hasher.finish().is_multiple_of(2)
         });
         of_beside.map_or(&self.program, |beside| &beside.program)
     }
