@@ -43,6 +43,14 @@ pub async fn open(config: &Config, world: &World, service: Part) -> Result<Db> {
     Ok(db)
 }
 
+/// Brings the tables of every service up to date.
+pub async fn migrate(config: &Config, world: &World) -> Result<()> {
+    for service in Part::services() {
+        open(config, world, service).await?.close().await;
+    }
+    Ok(())
+}
+
 /// Opens the tables of a service to look at them: makes none and changes none.
 /// Fails when they are not as this program knows them.
 pub async fn look(config: &Config, world: &World, service: Part) -> Result<Db> {

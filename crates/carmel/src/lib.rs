@@ -220,9 +220,7 @@ async fn execute(
         }
         Command::Reload => up::reload(&config.data.folder, |line| println!("{line}")).await?,
         Command::Migrate => {
-            for service in Part::services() {
-                databases::open(&config, &world, service).await?.close().await;
-            }
+            databases::migrate(&config, &world).await?;
             println!("the tables of {} services are up to date", Part::services().count());
         }
         Command::Sample => {

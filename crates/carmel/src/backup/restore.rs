@@ -86,6 +86,7 @@ async fn begin(config: &Config, world: &World, from: &From, closed: Vec<KeptClos
     let manifest = stage(world, &from.folder, data).await?;
     let mut staged = config.clone();
     staged.data.folder = Swap::stage(data);
+    databases::migrate(&staged, world).await?;
     let audit = audit::command(&staged, world, false, true).await?;
     let mut report = Report {
         from: from.folder.clone(),

@@ -48,7 +48,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 pub async fn up(config: Config, flags: &Flags, world: World, plan: Plan) -> Result<()> {
     let control = Control::open(&config.data.folder).await?;
     let sockets = listen(&plan.slots)?;
-    prepare(&config, &world).await?;
+    // Once, before several processes look at them.
+    databases::migrate(&config, &world).await?;
     let fleet = Arc::new(start(&config, flags, &world, &plan, &sockets)?);
     let stop = CancellationToken::new();
     let controlled = world.spawn(control.serve(fleet.clone(), stop.clone()));
@@ -76,14 +77,6 @@ async fn say_when_ready(fleet: &[Kept], plan: &Plan) {
     let address = gateway.map_or_else(String::new, |place| format!("http://{place}"));
     tracing::info!(processes = fleet.len(), address, "the fleet is up");
     std::future::pending().await
-}
-
-/// Brings the tables up to date once, before several processes look at them.
-async fn prepare(config: &Config, world: &World) -> Result<()> {
-    for service in Part::services() {
-        databases::open(config, world, service).await?.close().await;
-    }
-    Ok(())
 }
 
 fn start(

@@ -170,6 +170,31 @@ async fn tables_that_a_newer_program_has_broken_are_not_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_an_older_program_is_brought_up_to_date() {
+    let mut shop = Open::start().await;
+    shop.front.customer().await.order(&[("mug", 1)]).await;
+    shop.close().await;
+    for service in ["orders", "notifications"] {
+        let target = Target::Sqlite { path: shop.data().join(format!("{service}.db")) };
+        let db = Db::open(&target, &World::real()).await.unwrap();
+        let undone: kernel::Result<u64> = db::write!(db, async |tx| {
+            query("DROP TABLE consumers").execute(tx).await?;
+            query("DELETE FROM migrations WHERE name = 'bus_5_consumers'").execute(tx).await
+        });
+        assert_eq!(undone, Ok(1));
+        db.close().await;
+    }
+    let backup = shop.backup("older");
+    let fresh = shop.beside("fresh");
+
+    let done = succeeded(&restore_into(&fresh, &[&backup]));
+
+    assert!(done.contains("0 breaches"), "{done}");
+    let audited = succeeded(&run(&["audit"], &[("CARMEL_DATA_FOLDER", &fresh)], ""));
+    assert!(audited.contains("0 breaches"), "{audited}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_is_killed_leaves_the_old_shop_or_the_new_one() {
     let mut shop = Open::start().await;
     let ann = shop.front.customer().await;
