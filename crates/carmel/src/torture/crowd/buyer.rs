@@ -174,17 +174,22 @@ impl Buyer {
         }
     }
 
-    /// Looks at his list: what he bought last is in it.
+    /// Looks through his list until he finds what he bought last: on the first
+    /// page, unless a clock that was behind has put it among older ones.
     async fn list(&mut self) {
         let Some(last) = self.orders.last().cloned() else { return };
-        let Said::Done(list, _) = self.asker.person.ask(&Ask::get("list orders", "/orders?limit=100")).await
-        else {
-            return;
-        };
-        let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
-        if !items.iter().any(|order| order["id"] == last.as_str()) {
-            self.contradicts(format!("{last}: was answered and is not in its customer's list afterwards"));
+        let mut path = "/orders?limit=100".to_owned();
+        loop {
+            let Said::Done(list, _) = self.asker.person.ask(&Ask::get("list orders", path)).await else {
+                return;
+            };
+            if list["items"].as_array().into_iter().flatten().any(|order| order["id"] == last.as_str()) {
+                return;
+            }
+            let Some(next) = list["next"].as_str() else { break };
+            path = format!("/orders?limit=100&cursor={next}");
         }
+        self.contradicts(format!("{last}: was answered and is not in its customer's list afterwards"));
     }
 
     async fn browse(&mut self) {
