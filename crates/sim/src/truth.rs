@@ -29,6 +29,9 @@ pub async fn find_out(process: &Process, people: &People, template: &Arc<Templat
         return (vec![left], 0);
     }
     resolve(people).await;
+    // What is done by the minute has its turn: a clock that was behind has left
+    // holds that were over as they began.
+    sleep(Duration::from_secs(61)).await;
     if let Err(left) = finish(process).await {
         return (vec![left], 0);
     }
