@@ -292,6 +292,7 @@ impl Shop {
         let Some(routes) = routes.into_iter().flatten().reduce(Router::merge) else { return Router::new() };
         let at_once = self.config.server.work_at_once as usize;
         let line = Shed::new(&self.world, "rpc", ShedOptions { at_once, ..ShedOptions::default() });
+        let routes = routes.method_not_allowed_fallback(web::edge::method_not_allowed);
         // From the inside out: a stranger is turned away before he stands in line.
         rpc::guard(rpc::shed(routes, &line, rpc::refuse), token)
             .layer(web::edge::panics())
