@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kernel::{BoxFuture, Outside, Task, Time, World};
+use kernel::{Outside, Time, World};
 
 /// The file with the seconds by which this process's clock is wrong. (That its
 /// name begins with CARMEL_TEST_ lets an older version start, too.)
@@ -44,27 +44,6 @@ impl Outside for Frail {
 
     fn steady(&self) -> Time {
         self.real.steady()
-    }
-
-    /// As the real one: who sleeps does not notice a step.
-    fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {
-        let (real, span) = (self.real.clone(), until.since(self.now()));
-        Box::pin(async move { real.sleep(span).await })
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(16) {
-            chunk.copy_from_slice(&self.real.random::<16>()[..chunk.len()]);
-        }
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.real.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let real = self.real.clone();
-        Box::pin(async move { drop(real.blocking(work).await) })
     }
 
     fn reached(&self, point: &str) {

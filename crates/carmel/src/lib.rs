@@ -92,9 +92,9 @@ enum Command {
     /// goes on where it ended.
     Move(relocate::Destination),
     /// Copies a shop in files into a new folder while it is open, all services as they are at one moment.
-    Backup(backup::Into),
+    Backup(backup::Place),
     /// Puts a backup in the place of the shop, which is closed; says first what is lost by it. What was there is kept.
-    Restore(backup::From),
+    Restore(backup::Source),
     /// Looks after work that was given up.
     #[command(subcommand)]
     Jobs(JobsCommand),

@@ -13,6 +13,7 @@ mod cursor;
 mod errors;
 mod event;
 mod http;
+#[cfg(any(test, feature = "libfuzzer"))]
 mod mutant;
 mod promise;
 mod schema;
@@ -27,7 +28,8 @@ pub use answer::answer;
 pub use cursor::cursor;
 pub use event::event;
 pub use http::{http, rpc};
-pub use mutant::mutant;
+#[cfg(feature = "libfuzzer")]
+pub use mutant::mutate;
 pub use settings::settings;
 pub use token::token;
 pub use webhook::webhook;

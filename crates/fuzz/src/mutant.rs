@@ -40,6 +40,19 @@ const VALUES: [&str; 28] = [
 const NAMES: [&str; 9] =
     ["staff", "customer", "other", "id", "next", "variant", "etag", "number", "location"];
 
+/// Changes an input in its place, as often by one of these as by the bytes;
+/// returns its new length, at most `most`. The signature is libFuzzer's.
+#[cfg(feature = "libfuzzer")]
+pub fn mutate(input: &mut [u8], size: usize, most: usize, seed: u32) -> usize {
+    let changed = mutant(&input[..size], seed.into());
+    if seed.is_multiple_of(2) && changed.len() <= most {
+        input[..changed.len()].copy_from_slice(&changed);
+        changed.len()
+    } else {
+        libfuzzer_sys::fuzzer_mutate(input, size, most)
+    }
+}
+
 /// A text like this one, with one thing changed.
 pub fn mutant(text: &[u8], seed: u64) -> Vec<u8> {
     let mut chance = Chance::new(seed);

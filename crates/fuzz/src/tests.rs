@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     http::{Who, alone},
-    mutant,
+    mutant::mutant,
 };
 
 fn each_of(target: &str, takes: impl Fn(&[u8])) {

@@ -19,7 +19,8 @@ use crate::{Error, Kind, Result, Time};
 /// A future on the heap that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What lies outside the program.
+/// What lies outside the program. But for the time it is the real one wherever
+/// an implementation does not say otherwise.
 pub trait Outside: Send + Sync + 'static {
     /// The time on the wall.
     fn now(&self) -> Time;
@@ -28,14 +29,24 @@ pub trait Outside: Send + Sync + 'static {
     fn steady(&self) -> Time {
         self.now()
     }
-    /// Ends when the time on the wall has passed `until`.
-    fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()>;
+    /// Ends when the time on the wall has passed `until`. (Whoever sleeps does
+    /// not notice that the clock is set.)
+    fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(until.since(self.now())))
+    }
     /// Fills `bytes` with chance that nobody can guess.
-    fn random(&self, bytes: &mut [u8]);
+    fn random(&self, bytes: &mut [u8]) {
+        rand::Rng::fill_bytes(&mut rand::rng(), bytes);
+    }
     /// Starts a task beside the caller's.
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task;
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
+        Task::new(tokio::spawn(task))
+    }
     /// Runs work that blocks its thread, away from the tasks.
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        let work = tokio::task::spawn_blocking(work);
+        Box::pin(async move { drop(work.await) })
+    }
     /// The program has come to a point that has a name. A test may stop, fail
     /// or kill it there; outside of tests nothing happens.
     fn reached(&self, _point: &str) {}
@@ -192,22 +203,5 @@ impl Outside for Real {
     fn steady(&self) -> Time {
         static BEGAN: LazyLock<(Time, Instant)> = LazyLock::new(|| (Real.now(), Instant::now()));
         BEGAN.0 + BEGAN.1.elapsed()
-    }
-
-    fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(until.since(self.now())))
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        rand::Rng::fill_bytes(&mut rand::rng(), bytes);
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        Task::new(tokio::spawn(task))
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let work = tokio::task::spawn_blocking(work);
-        Box::pin(async move { drop(work.await) })
     }
 }

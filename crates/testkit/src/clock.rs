@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kernel::{BoxFuture, Outside, Task, Time, World};
+use kernel::{BoxFuture, Outside, Time, World};
 use tokio::sync::watch;
 
 /// A clock that goes with the real one, plus what the test has moved it by.
@@ -61,21 +61,6 @@ impl Outside for MovedWorld {
                 }
             }
         })
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.real.random::<8>()[..chunk.len()]);
-        }
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.real.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let real = self.real.clone();
-        Box::pin(async move { drop(real.blocking(work).await) })
     }
 }
 

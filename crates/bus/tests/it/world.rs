@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use bus::{Bus, Consumer, Envelope, Event, Options, outbox};
 use db::{Db, Migration, Target, Tx};
-use kernel::{BoxFuture, Error, EventId, Outside, Result, Task, Time, World};
+use kernel::{BoxFuture, Error, EventId, Outside, Result, Time, World};
 use serde::{Deserialize, Serialize};
 use testkit::postgres;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -395,24 +395,8 @@ impl Outside for Clock {
         })
     }
 
-    fn random(&self, bytes: &mut [u8]) {
-        bytes.chunks_mut(8).for_each(|chunk| {
-            let chance: [u8; 8] = self.0.real.random();
-            chunk.copy_from_slice(&chance[..chunk.len()]);
-        });
-    }
-
     fn reached(&self, point: &str) {
         let dies = self.0.dies_at.lock().unwrap().take_if(|at| *at == point).is_some();
         assert!(!dies, "the process dies at {point}, as it should");
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.0.real.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let real = self.0.real.clone();
-        Box::pin(async move { real.blocking(work).await.unwrap() })
     }
 }

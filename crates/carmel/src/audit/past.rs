@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use kernel::{BoxFuture, Outside, Result, Task, Time, World};
+use kernel::{Outside, Result, Time, World};
 
 use crate::shop::Shop;
 
@@ -56,27 +56,32 @@ impl Outside for Past {
         }
     }
 
-    fn sleep_until(&self, until: Time) -> BoxFuture<'static, ()> {
-        let (real, span) = (self.real.clone(), until.since(self.now()));
-        Box::pin(async move { real.sleep(span).await })
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(16) {
-            chunk.copy_from_slice(&self.real.random::<16>()[..chunk.len()]);
-        }
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.real.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let real = self.real.clone();
-        Box::pin(async move { drop(real.blocking(work).await) })
+    /// Goes on: what is waited for while looking has its limits.
+    fn steady(&self) -> Time {
+        self.real.steady()
     }
 
     fn reached(&self, point: &str) {
         self.real.reached(point);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_stands_still_and_spans_go_on() {
+        let past = Past::new(&World::real());
+        let ended = Time::from_micros(1_790_000_000_000_000);
+        past.stands_at.store(ended.micros(), Ordering::SeqCst);
+        let (world, began) = (past.world(), past.world().steady());
+
+        std::thread::sleep(Duration::from_millis(5));
+
+        assert_eq!(world.now(), ended);
+        assert!(world.steady().since(began) >= Duration::from_millis(5));
     }
 }

@@ -28,12 +28,12 @@ use self::{
 };
 use crate::{audit, config::Config, databases::SERVICES};
 
-pub use restore::{From, restore};
+pub use restore::{Source, restore};
 pub use swap::may_open;
 
 /// Where a backup goes to, as the command is told.
 #[derive(clap::Args)]
-pub struct Into {
+pub struct Place {
     /// A new folder, or an empty one.
     folder: PathBuf,
     /// Says what it did as JSON.
@@ -57,7 +57,7 @@ struct Done<'a> {
 }
 
 /// Makes a backup of the shop of these settings, which may be open.
-pub async fn backup(config: &Config, world: &World, into: Into) -> Result<()> {
+pub async fn backup(config: &Config, world: &World, into: Place) -> Result<()> {
     let began = Instant::now();
     must_be_embedded(config, Wanted::Backup)?;
     audit::must_exist(config)?;

@@ -25,7 +25,7 @@ use crate::{
 
 /// Which backup is restored, as the command is told.
 #[derive(clap::Args)]
-pub struct From {
+pub struct Source {
     /// The folder of a backup.
     folder: PathBuf,
     /// Does it although there is a shop already, which is kept aside.
@@ -51,7 +51,7 @@ struct Report {
 
 /// Restores a backup into the folder of these settings, or finishes a restore
 /// that was interrupted. The status says whether it was done and is sound.
-pub async fn restore(config: &Config, world: &World, from: From) -> Result<ExitCode> {
+pub async fn restore(config: &Config, world: &World, from: Source) -> Result<ExitCode> {
     must_be_embedded(config, Wanted::Restore)?;
     let data = &config.data.folder;
     databases::make_folder(data)?;
@@ -81,7 +81,7 @@ pub async fn restore(config: &Config, world: &World, from: From) -> Result<ExitC
 
 /// Looks at the backup and at what it would replace, and replaces it if that is
 /// wanted.
-async fn begin(config: &Config, world: &World, from: &From, closed: Vec<KeptClosed>) -> Result<Report> {
+async fn begin(config: &Config, world: &World, from: &Source, closed: Vec<KeptClosed>) -> Result<Report> {
     let data = &config.data.folder;
     let manifest = stage(world, &from.folder, data).await?;
     let mut staged = config.clone();

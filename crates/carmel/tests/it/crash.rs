@@ -18,7 +18,7 @@ use axum::{
 };
 use carmel::{audit, config::Config, part::Parts, sample, shop::Shop};
 use db::{Db, Disk, Engine, Step, Target};
-use kernel::{BoxFuture, Error, Outside, Result, Task, Time, World};
+use kernel::{BoxFuture, Error, Outside, Result, Time, World};
 use serde_json::{Value, json};
 use testkit::{TestDb, client::PASSWORD, clock::Clock};
 use tokio::sync::Notify;
@@ -85,15 +85,6 @@ impl Outside for Seeded {
             *chance ^= *chance << 17;
             *byte = (*chance >> 32) as u8;
         }
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.world.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let world = self.world.clone();
-        Box::pin(async move { drop(world.blocking(work).await) })
     }
 }
 

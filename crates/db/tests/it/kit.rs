@@ -9,7 +9,7 @@ use std::{
 };
 
 use db::{Db, Disk, Migration, Options, Pooler, Target};
-use kernel::{BoxFuture, Error, Outside, Task, Time, World};
+use kernel::{BoxFuture, Error, Outside, Time, World};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_postgres::NoTls;
@@ -162,15 +162,6 @@ impl Outside for Clock {
 
     fn random(&self, bytes: &mut [u8]) {
         bytes.fill(7);
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        Task::new(tokio::spawn(task))
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let work = tokio::task::spawn_blocking(work);
-        Box::pin(async move { drop(work.await) })
     }
 }
 

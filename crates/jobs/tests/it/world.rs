@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use db::{Db, Target};
 use jobs::{Bullmq, Dispatch, Failure, Job, JobView, Options, Policy, Run, Runner, State, Worker};
-use kernel::{BoxFuture, Error, JobId, Outside, Result, Task, Time, World};
+use kernel::{BoxFuture, Error, JobId, Outside, Result, Time, World};
 use serde::{Deserialize, Serialize};
 use testkit::{postgres, redis};
 use tokio::sync::Notify;
@@ -334,21 +334,5 @@ impl Outside for Clock {
                 }
             }
         })
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        bytes.chunks_mut(8).for_each(|chunk| {
-            let chance: [u8; 8] = self.0.real.random();
-            chunk.copy_from_slice(&chance[..chunk.len()]);
-        });
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.0.real.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let real = self.0.real.clone();
-        Box::pin(async move { real.blocking(work).await.unwrap() })
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kernel::{BoxFuture, Outside, Task, Time, World};
+use kernel::{BoxFuture, Outside, Time, World};
 
 /// Goes as every clock does, and can be put forward; whoever sleeps notices.
 #[derive(Clone)]
@@ -51,20 +51,5 @@ impl Outside for Ahead {
                 }
             }
         })
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        for byte in bytes {
-            *byte = self.real.random::<1>()[0];
-        }
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        self.real.spawn(task)
-    }
-
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let real = self.real.clone();
-        Box::pin(async move { real.blocking(work).await.unwrap() })
     }
 }
