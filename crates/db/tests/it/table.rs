@@ -95,6 +95,22 @@ async fn a_file_that_one_has_alone_is_opened_by_nobody_else() {
 
 /// An audit asks it of a shop that may be starting.
 #[tokio::test(flavor = "multi_thread")]
+async fn who_opens_a_file_waits_for_one_who_only_looks() {
+    let shared = sqlite().await;
+    shared.db.close().await;
+    let Target::Sqlite { path } = shared.target.clone() else { unreachable!("it is a file") };
+    let looking = db::keep_closed(&path).unwrap(); // which is how it is looked
+    let looks = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(looking);
+    });
+
+    Db::open(&shared.target, &World::real()).await.unwrap().close().await;
+
+    looks.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_whether_a_file_is_open_is_in_nobodys_way() {
     let shared = sqlite().await;
     shared.db.close().await;
