@@ -32,7 +32,7 @@ pub struct Plan {
     /// The program to measure; build it with `cargo build --release`.
     #[arg(long, default_value = "target/release/carmel")]
     carmel: PathBuf,
-    /// How many orders there are to be, in hundreds of two.
+    /// How many orders there are to be; they are made two hundred at a time.
     #[arg(long, default_value_t = 1_000_000)]
     orders: u64,
     /// Over how many days they are spread. Finished jobs and events are there of the last seven.
