@@ -105,8 +105,12 @@ async fn upload_behind_its_answer(answer: impl Fn() -> Body + Clone + Send + Syn
     let whole = arrived.clone();
     let answer_at_once = async move |request: Request| {
         tokio::spawn(async move {
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(body.len(), BYTES);
+            // Up to the last byte, not to the end behind it: hyper's server (1.12) takes a connection that
+            // is closed there, after its answer, for a body that broke off.
+            let (mut body, mut left) = (request.into_body(), BYTES);
+            while left > 0 {
+                left -= body.frame().await.unwrap().unwrap().data_ref().map_or(0, Bytes::len);
+            }
             whole.cancel();
         });
         answer()
