@@ -16,7 +16,7 @@ pub mod sample;
 mod serve;
 mod settings;
 pub mod shop;
-mod torture;
+pub mod torture;
 mod up;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
@@ -157,6 +157,8 @@ enum JobsCommand {
 enum InternalCommand {
     /// Prepares every SQL text listed in a JSON file, on an empty shop.
     PrepareSql { file: PathBuf },
+    /// Is a broker of Kafka that keeps all in memory, and away when its input says so.
+    Broker,
 }
 
 /// Runs the command that the process was started with.
@@ -164,6 +166,9 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::Config(command) = &arguments.command {
         return config::run(command, &arguments.flags);
+    }
+    if let Command::Internal(InternalCommand::Broker) = &arguments.command {
+        return torture::broker::run();
     }
     let loaded = match config::load(&arguments.flags) {
         Ok(loaded) => loaded,
@@ -267,7 +272,9 @@ async fn execute(
                 }
             });
         }
-        Command::Config(_) | Command::Healthcheck => unreachable!("answered without a runtime"),
+        Command::Config(_) | Command::Healthcheck | Command::Internal(InternalCommand::Broker) => {
+            unreachable!("answered without a runtime")
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

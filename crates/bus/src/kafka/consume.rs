@@ -65,6 +65,9 @@ impl Kafka {
         config.set("group.id", consumer.name()).set("enable.auto.commit", "false");
         config.set("auto.offset.reset", "earliest"); // a group that is new
         config.set("session.timeout.ms", "10000"); // a process that is not heard of
+        // A join that is not answered any more is given up after this, and not after five minutes. Whoever
+        // waits longer than that for his database is out of the group until he reads again.
+        config.set("max.poll.interval.ms", "60000");
         config.set("topic.metadata.refresh.interval.ms", "10000"); // a topic that others make
         let ear: StreamConsumer = config.create().map_err(away)?;
         ear.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).map_err(away)?;

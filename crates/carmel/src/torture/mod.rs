@@ -2,6 +2,7 @@
 //! and staff do, does to it what production does, and compares what was
 //! answered with what is there in the end.
 
+pub mod broker;
 mod check;
 mod client;
 mod crowd;

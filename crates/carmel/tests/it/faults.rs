@@ -331,9 +331,9 @@ fn a_broker_that_is_away_delays_events_and_loses_none() {
         let crowd = Crowd::of(&shop, 4).await;
         crowd.buys(8).await;
 
-        shop.around().kafka.as_ref().unwrap().broker_down(1).unwrap();
+        shop.around().kafka.as_ref().unwrap().away().unwrap();
         tokio::time::sleep(away).await;
-        shop.around().kafka.as_ref().unwrap().broker_up(1).unwrap();
+        shop.around().kafka.as_ref().unwrap().back().unwrap();
 
         assert_eq!(crowd.failed(), 0, "{}", shop.fleet().log());
         let orders = crowd.go_home().await;

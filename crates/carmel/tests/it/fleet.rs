@@ -6,14 +6,16 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use carmel::config::{Config, Secret};
-use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
+use carmel::{
+    config::{Config, Secret},
+    torture::broker::Broker,
+};
 use testkit::{TestDb, free_port, nginx, postgres::Pair, process::Carmel, redis, wire::Wire};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_carmel");
@@ -102,7 +104,7 @@ pub struct Around {
     /// What carries its events and jobs, if it is Redis.
     pub redis: Option<redis::Server>,
     /// What carries its events, if it is Kafka.
-    pub kafka: Option<MockCluster<'static, DefaultProducerContext>>,
+    pub kafka: Option<Broker>,
     /// What remembers for all of it, unless the story brings a Redis of its own.
     _cache: Option<redis::Server>,
     /// What leads to each service, where that can be disturbed.
@@ -132,7 +134,10 @@ impl Around {
         let (mut redis, mut kafka) = (None, None);
         match door {
             Door::Gateway | Door::Wires => set("REDIS_URL", redis.insert(redis::Server::start()).url()),
-            Door::Nginx => set("KAFKA_BROKERS", kafka.insert(brokers()).bootstrap_servers()),
+            Door::Nginx => {
+                let broker = kafka.insert(Broker::start(Path::new(PROGRAM)).unwrap());
+                set("KAFKA_BROKERS", broker.address().to_owned());
+            }
         }
         let mut wires = BTreeMap::new();
         for service in SERVICES {
@@ -260,15 +265,6 @@ impl Fleet {
 pub fn signal(process: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
     assert!(sent.success(), "signal {name} could not be sent to {process}");
-}
-
-/// Kafka's protocol, in memory.
-fn brokers() -> MockCluster<'static, DefaultProducerContext> {
-    let cluster = MockCluster::new(1).unwrap();
-    for service in SERVICES {
-        cluster.create_topic(&format!("carmel.{service}"), 8, 1).unwrap();
-    }
-    cluster
 }
 
 fn address(program: &Carmel) -> SocketAddr {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kernel::{Error, Result};
 
-use super::{BROKER, Stage};
+use super::Stage;
 use crate::torture::{
     plan::{Fault, Planned},
     wire::Line,
@@ -65,9 +65,9 @@ impl Stage {
             }
             Fault::StopBroker => {
                 if let Some(broker) = &self.broker {
-                    broker.broker_down(BROKER).map_err(Error::internal)?;
+                    broker.away()?;
                     tokio::time::sleep(span).await;
-                    broker.broker_up(BROKER).map_err(Error::internal)?;
+                    broker.back()?;
                 }
             }
         }

@@ -14,9 +14,9 @@ use std::{
 };
 
 use kernel::{Error, Result};
-use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use super::{
+    broker::Broker,
     plan::Targets,
     program::{self, Beside, Program, Start, free_port},
     servers::{Disk, Postgres, Redis, Sentinel},
@@ -46,13 +46,6 @@ pub struct Stage {
     broker: Option<Broker>,
     base: Start,
 }
-
-/// A broker that speaks Kafka's protocol, in memory.
-type Broker = MockCluster<'static, DefaultProducerContext>;
-/// As many as the settings have it.
-const PARTITIONS: i32 = 8;
-/// The only one of its cluster.
-const BROKER: i32 = 1;
 
 /// Which shop.
 #[derive(Clone, Debug)]
@@ -145,12 +138,8 @@ impl Stage {
         self.stand_on_redis(("queue", "REDIS_URL"), wanted.kafka, ports).await?;
         self.stand_on_redis(("cache", "CARMEL_REDIS_CACHE_URL"), true, ports).await?;
         if wanted.kafka && wanted.brokers.is_empty() {
-            let broker = MockCluster::new(1).map_err(Error::internal)?;
-            for service in Part::services() {
-                // It makes none when it is asked to, as a broker would.
-                broker.create_topic(&format!("carmel.{service}"), PARTITIONS, 1).map_err(Error::internal)?;
-            }
-            self.set("KAFKA_BROKERS", broker.bootstrap_servers());
+            let broker = Broker::start(&std::env::current_exe().map_err(Error::internal)?)?;
+            self.set("KAFKA_BROKERS", broker.address().to_owned());
             self.broker = Some(broker);
         } else if wanted.kafka {
             self.set("KAFKA_BROKERS", wanted.brokers.join(","));
