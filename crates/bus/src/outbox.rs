@@ -113,6 +113,16 @@ impl Outgoing {
     }
 }
 
+/// Whether anything is there to be claimed; what waits behind an earlier event
+/// of its entity counts, too.
+pub(crate) async fn is_due(tx: &mut Tx) -> Result<bool> {
+    let (due,) = query("SELECT EXISTS (SELECT 1 FROM outbox WHERE sent_at IS NULL AND due_at <= $1)")
+        .bind(tx.world().now())
+        .fetch_one(tx)
+        .await?;
+    Ok(due)
+}
+
 /// Takes what is due, at most so many entities, and keeps others away from it
 /// until `until`. What is claimed is the earliest unsent event of an entity:
 /// who has that has the entity, because no later one is claimed before it is

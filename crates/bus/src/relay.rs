@@ -62,14 +62,19 @@ impl Relay<'_> {
     pub async fn until(&self, stop: &CancellationToken) {
         let world = self.db.world();
         let signal = self.db.signal(outbox::SIGNAL);
+        // Whether only the poll woke it; the first pass gets everything ready.
+        let mut polled = false;
         while !stop.is_cancelled() {
             // Listened to from before the look, so that nothing is missed between.
             let signalled = signal.notified();
             tokio::pin!(signalled);
             signalled.as_mut().enable();
-            match self.pass().await {
-                Ok(passed) if passed.more => continue,
-                Ok(_) => {}
+            match self.look(polled).await {
+                Ok(true) => {
+                    polled = false;
+                    continue;
+                }
+                Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(service = self.service, error = error.chain(), "events were not relayed");
                     tokio::select! {
@@ -82,10 +87,20 @@ impl Relay<'_> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = &mut signalled => {}
-                () = world.sleep(world.jitter(POLL)) => {}
+                () = &mut signalled => polled = false,
+                () = world.sleep(world.jitter(POLL)) => polled = true,
             }
         }
+    }
+
+    /// Relays one batch, when only polled not before it was asked, without a
+    /// writer's lock, whether anything is due: a shop at rest changes nothing.
+    /// Says whether there may be more.
+    async fn look(&self, polled: bool) -> Result<bool> {
+        if polled && !db::read!(self.db, async |tx| { outbox::is_due(tx).await })? {
+            return Ok(false);
+        }
+        Ok(self.pass().await?.more)
     }
 
     /// Relays one batch of what is due.

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod clock;
+mod counting;
 mod databases;
 pub mod nginx;
 pub mod pgbouncer;
@@ -16,6 +17,7 @@ mod server;
 pub mod smtp;
 pub mod wire;
 
+pub use counting::Counting;
 pub use databases::TestDb;
 pub use program::Program;
 pub use server::free_port;

@@ -1,9 +1,12 @@
 //! Saved with the change, sent once everybody has heard.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bus::outbox;
-use kernel::{Error, EventId, Result};
+use bus::{Bus, outbox};
+use db::{Db, Target};
+use kernel::{Error, EventId, Result, World};
+use testkit::Counting;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,6 +25,29 @@ both_databases!(
     what_was_sent_and_heard_long_ago_is_swept,
     an_event_from_a_clock_that_was_ahead_is_sent_in_time,
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_relay_reads_and_changes_nothing() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::new(Counting::default()));
+    let target = Target::Sqlite { path: folder.path().join("shop.db") };
+    let db = Db::open_on(&target, &World::real(), disk.clone()).await.unwrap();
+    db.migrate(bus::MIGRATIONS).await.unwrap();
+    let (bus, stop) = (Bus::memory(), CancellationToken::new());
+    let relaying = tokio::spawn({
+        let (db, stop) = (db.clone(), stop.clone());
+        async move { bus.relay("shop", db, stop).await }
+    });
+    sleep(Duration::from_secs(1)).await; // it has begun
+
+    let before = disk.seen();
+    sleep(Duration::from_millis(2500)).await; // two polls or more
+    let after = disk.seen();
+
+    assert!(after.reads > before.reads, "it looks what others have announced");
+    assert_eq!(after.changes, before.changes, "and takes nobody's turn at writing");
+    stop.cancel();
+    relaying.await.unwrap();
+}
 
 async fn an_event_is_saved_with_its_change_or_not_at_all(test: TestDb) {
     let bus = test.bus();

@@ -1,37 +1,15 @@
 //! A runner with nothing to do.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use db::{Db, Disk, Step, Target};
+use db::{Db, Target};
 use jobs::Runner;
-use kernel::{Result, World};
+use kernel::World;
+use testkit::Counting;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{Note, Notes};
-
-/// Counts what is read and what is changed.
-#[derive(Default)]
-struct Counting {
-    reads: AtomicU32,
-    changes: AtomicU32,
-}
-
-impl Disk for Counting {
-    fn before(&self, step: Step<'_>) -> Result<()> {
-        if let Step::Statement(sql) = step {
-            let counter = if sql.starts_with("SELECT") { &self.reads } else { &self.changes };
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_runner_reads_and_changes_nothing() {
@@ -44,13 +22,12 @@ async fn an_idle_runner_reads_and_changes_nothing() {
     let running = tokio::spawn(runner.run(stop.clone()));
     sleep(Duration::from_secs(1)).await; // it has begun
 
-    let counts = || (disk.reads.load(Ordering::Relaxed), disk.changes.load(Ordering::Relaxed));
-    let before = counts();
+    let before = disk.seen();
     sleep(Duration::from_millis(2500)).await; // two polls or more
-    let after = counts();
+    let after = disk.seen();
 
-    assert!(after.0 > before.0, "it looks what others have added");
-    assert_eq!(after.1, before.1, "and takes nobody's turn at writing");
+    assert!(after.reads > before.reads, "it looks what others have added");
+    assert_eq!(after.changes, before.changes, "and takes nobody's turn at writing");
     stop.cancel();
     running.await.unwrap();
 }
