@@ -4,8 +4,11 @@ use std::{
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::atomic::{AtomicU64, Ordering},
+    process::{ExitStatus, Stdio},
+    sync::{
+        PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -65,15 +68,15 @@ pub struct Program {
     child: Mutex<Option<Child>>,
     /// How often it was started.
     starts: AtomicU64,
-    /// How often it ended without having been told to.
-    ended: AtomicU64,
+    /// How it ended, each time that it did so without having been told to.
+    ended: std::sync::Mutex<Vec<ExitStatus>>,
 }
 
 impl Program {
     /// Starts it.
     pub fn start(start: Start) -> Result<Program> {
         let child = Mutex::new(Some(spawn(&start, 0)?));
-        Ok(Program { start, child, starts: AtomicU64::new(1), ended: AtomicU64::new(0) })
+        Ok(Program { start, child, starts: AtomicU64::new(1), ended: std::sync::Mutex::default() })
     }
 
     /// `kill -9`, and a new one after the pause.
@@ -129,14 +132,11 @@ impl Program {
     /// Starts it again when it ended by itself. To be called now and then.
     pub async fn look_after(&self) -> Result<()> {
         let Ok(mut child) = self.child.try_lock() else { return Ok(()) }; // a fault is at it
-        let has_ended = match child.as_mut() {
-            Some(child) => child.try_wait().map_err(Error::internal)?.is_some(),
-            None => true,
-        };
-        if has_ended {
-            self.ended.fetch_add(1, Ordering::Relaxed);
-            *child = Some(self.again()?);
+        if let Some(running) = child.as_mut() {
+            let Some(how) = running.try_wait().map_err(Error::internal)? else { return Ok(()) };
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(how);
         }
+        *child = Some(self.again()?);
         Ok(())
     }
 
@@ -151,9 +151,9 @@ impl Program {
         Ok(())
     }
 
-    /// How often it ended without having been told to.
-    pub fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Relaxed)
+    /// How it ended, each time that it did so without having been told to.
+    pub fn ended(&self) -> Vec<ExitStatus> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often it was started, and how often of these as another version.

@@ -27,7 +27,7 @@ pub struct Report {
     pub orders: BTreeMap<String, u64>,
     /// How long it took until all was well again.
     pub recovery: Recovery,
-    /// Processes that ended without having been told to, and how often.
+    /// Processes that ended without having been told to, each with how it did, and how often.
     pub ended_by_themselves: BTreeMap<String, u64>,
     /// How often a process of the program was started, and of these as the other version.
     pub starts: (u64, u64),

@@ -258,10 +258,16 @@ impl Stage {
         watching.chain(self.redis.values().map(|redis| &redis.program))
     }
 
-    /// How often each process ended that nobody had told to.
+    /// How often each process ended that nobody had told to, by how it did:
+    /// `shop (exit status: 1)`.
     pub fn ended(&self) -> BTreeMap<String, u64> {
-        let ended = self.programs.iter().map(|(name, program)| (name.clone(), program.ended()));
-        ended.filter(|(_, times)| *times > 0).collect()
+        let mut ended = BTreeMap::new();
+        for (name, program) in &self.programs {
+            for how in program.ended() {
+                *ended.entry(format!("{name} ({how})")).or_default() += 1;
+            }
+        }
+        ended
     }
 
     /// The processes that panicked, each with its words.
