@@ -93,9 +93,9 @@ impl Relay<'_> {
         }
     }
 
-    /// Relays one batch, when only polled not before it was asked, without a
-    /// writer's lock, whether anything is due: a shop at rest changes nothing.
-    /// Says whether there may be more.
+    /// Relays one batch, and says whether there may be more. When only polled,
+    /// it first asks whether anything is due, without a writer's lock: a shop at
+    /// rest changes nothing.
     async fn look(&self, polled: bool) -> Result<bool> {
         if polled && !db::read!(self.db, async |tx| { outbox::is_due(tx).await })? {
             return Ok(false);

@@ -314,12 +314,11 @@ fn a_cache_that_dies_costs_nobody_an_error_and_its_heir_is_asked() {
     });
 }
 
-/// Changes what a cup costs, and orders one as soon as every process has to know.
+/// Changes what a cup costs, and orders one right after.
 async fn reprice(shop: &Shop, cup: &Value, cents: i64) {
     let variant = format!("/variants/{}", id(&cup["variants"][0]));
     let price = json!({ "price": { "amount": cents, "currency": "EUR" } });
     shop.admin.patch(&variant, price).await.expect(200);
-    tokio::time::sleep(Duration::from_millis(50)).await; // what `cache::Remembered` promises
     let placed = shop.admin.place(&Basket::of(&[("cup", 1)])).await.expect(202);
     assert_eq!(placed["total"]["amount"], cents);
 }
