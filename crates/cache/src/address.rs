@@ -1,7 +1,8 @@
 //! Where a Redis is: one server, one that sentinels watch, or a cluster.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 
+use futures::future::join_all;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     ProtocolVersion, RedisError, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings,
@@ -12,6 +13,8 @@ use crate::channel::PREFIX;
 /// How long a connection may take to be made, and a reply to come, before the
 /// server counts as gone.
 const CONNECTING: Duration = Duration::from_secs(1);
+/// How long a connection to a sentinel may take: all are waited for.
+const ASKING: Duration = Duration::from_millis(250);
 const REPLYING: Duration = Duration::from_millis(250);
 
 /// One of:
@@ -88,45 +91,82 @@ impl Address {
     /// A connection to the master: of a cluster, to the one that has what we
     /// keep there. Replicas are never spoken to.
     pub(crate) async fn connect(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        let master = match &self.shape {
+            Shape::Server => self.nodes[0].clone(),
+            Shape::Sentinel { master } => self.elected(master).await?,
+            Shape::Cluster => self.owner().await?,
+        };
+        let config = config.set_connection_timeout(Some(CONNECTING));
+        let mut connection = open(master, config).await?;
+        must_be_master(&redis::cmd("ROLE").query_async(&mut connection).await?)?;
+        Ok(connection)
+    }
+
+    /// Who the master is. All sentinels are asked: for seconds after a failover
+    /// some do not know of it, and two processes that asked one each would
+    /// speak to two servers.
+    async fn elected(&self, master: &str) -> RedisResult<ConnectionInfo> {
+        let asked = self.nodes.iter().map(|sentinel| ask_sentinel(sentinel, master));
+        let newest = newest(join_all(asked).await)?;
+        Ok(at(&self.nodes[0], (newest.host, newest.port)))
+    }
+
+    /// The node of a cluster that has our keys: all are in one slot.
+    async fn owner(&self) -> RedisResult<ConnectionInfo> {
         let mut last = RedisError::from((ErrorKind::Client, "no address"));
         for node in &self.nodes {
-            match self.through(node, &config).await {
-                Ok(connection) => return Ok(connection),
+            match owner(node).await {
+                Ok(owner) => return Ok(owner),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
-
-    async fn through(
-        &self,
-        node: &ConnectionInfo,
-        config: &AsyncConnectionConfig,
-    ) -> RedisResult<MultiplexedConnection> {
-        let master = match &self.shape {
-            Shape::Server => node.clone(),
-            Shape::Sentinel { master } => at(node, ask_sentinel(node, master).await?),
-            Shape::Cluster => owner(node).await?,
-        };
-        let mut connection = open(master, config.clone()).await?;
-        must_be_master(&redis::cmd("ROLE").query_async(&mut connection).await?)?;
-        Ok(connection)
-    }
 }
 
-/// Who the master is, as this sentinel sees it.
-async fn ask_sentinel(node: &ConnectionInfo, master: &str) -> RedisResult<(String, u16)> {
+/// A master, as a sentinel sees it.
+#[derive(Debug, PartialEq)]
+struct Elected {
+    /// Grows with each failover that the sentinels agreed on.
+    epoch: u64,
+    host: String,
+    port: u16,
+}
+
+async fn ask_sentinel(node: &ConnectionInfo, master: &str) -> RedisResult<Elected> {
     let sentinel = node.clone().set_redis_settings(Default::default());
-    let mut sentinel = open(sentinel, AsyncConnectionConfig::new()).await?;
-    let mut ask = redis::cmd("SENTINEL");
-    let found: Option<(String, u16)> =
-        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut sentinel).await?;
-    found.ok_or_else(|| (ErrorKind::Client, "the sentinel does not know this master").into())
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ASKING));
+    let mut sentinel = open(sentinel, config).await?;
+    let told: HashMap<String, String> =
+        redis::cmd("SENTINEL").arg("MASTER").arg(master).query_async(&mut sentinel).await?;
+    elected(&told).ok_or_else(|| (ErrorKind::Client, "the sentinel does not say where this master is").into())
 }
 
-/// The node of a cluster that has our keys: all are in one slot.
+fn elected(told: &HashMap<String, String>) -> Option<Elected> {
+    Some(Elected {
+        epoch: told.get("config-epoch")?.parse().ok()?,
+        host: told.get("ip")?.clone(),
+        port: told.get("port")?.parse().ok()?,
+    })
+}
+
+/// What the sentinel says that knows of the most failovers; the last error when none says anything.
+fn newest(told: Vec<RedisResult<Elected>>) -> RedisResult<Elected> {
+    let mut newest = Err((ErrorKind::Client, "no sentinel").into());
+    for told in told {
+        newest = match (newest, told) {
+            (Ok(one), Ok(other)) => Ok(if other.epoch > one.epoch { other } else { one }),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one),
+            (Err(_), Err(error)) => Err(error),
+        };
+    }
+    newest
+}
+
+/// The node that has our keys, as this one sees it.
 async fn owner(node: &ConnectionInfo) -> RedisResult<ConnectionInfo> {
-    let mut some = open(node.clone(), AsyncConnectionConfig::new()).await?;
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTING));
+    let mut some = open(node.clone(), config).await?;
     let asked: RedisResult<()> = redis::cmd("EXISTS").arg(PREFIX).query_async(&mut some).await;
     match asked {
         Ok(()) => Ok(node.clone()),
@@ -149,7 +189,7 @@ fn at(node: &ConnectionInfo, (host, port): (String, u16)) -> ConnectionInfo {
 async fn open(node: ConnectionInfo, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
     // A question is sent at once and not kept until the last one was answered (RFC 896).
     let node = node.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    let config = config.set_connection_timeout(Some(CONNECTING)).set_response_timeout(Some(REPLYING));
+    let config = config.set_response_timeout(Some(REPLYING));
     Client::open(node)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
@@ -183,6 +223,17 @@ impl fmt::Debug for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sentinel_that_knows_of_the_last_failover_is_believed() {
+        let says = |epoch, port| Ok(Elected { epoch, host: "shop".into(), port });
+        let away = || Err((ErrorKind::Io, "away").into());
+        let port = |told| newest(told).map(|elected| elected.port).ok();
+
+        assert_eq!(port(vec![says(3, 1), says(4, 2), says(3, 1)]), Some(2));
+        assert_eq!(port(vec![away(), says(3, 1), away()]), Some(1));
+        assert_eq!(port(vec![away(), away()]), None);
+    }
 
     #[test]
     fn addresses_are_understood_and_shown_without_their_password() {

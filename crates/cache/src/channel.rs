@@ -34,6 +34,8 @@ const RENEW: Duration = Duration::from_millis(15);
 /// How long to wait before the next try to connect, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How long a change waits at most until Redis has heard of it, or a try to reach it has failed.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How many changes are told at once.
 const TOLD_AT_ONCE: usize = 500;
 
@@ -46,13 +48,25 @@ pub(crate) struct Channel {
     /// Counts losses and returns: what was remembered under another count is void.
     epoch: AtomicU64,
     line: Mutex<Line>,
-    told: watch::Sender<u64>,
+    news: watch::Sender<News>,
     wake: Notify,
+    /// Somebody waits for the next try to connect.
+    hurry: Notify,
     listeners: Mutex<Vec<Listener>>,
 }
 
 /// Who wants to know of changes under a name.
 type Listener = (&'static str, Box<dyn Fn(&str) + Send + Sync>);
+
+/// How far it is.
+#[derive(Default)]
+struct News {
+    /// The last change that Redis has heard of.
+    told: u64,
+    /// The last try to connect that began, and the last that failed or whose connection broke.
+    tried: u64,
+    failed: u64,
+}
 
 /// The connection, and the changes that Redis has not heard of yet. Under one
 /// lock, so that the line opens only when nothing is owed.
@@ -109,8 +123,9 @@ impl Channel {
             proven_at: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
             line: Mutex::default(),
-            told: watch::Sender::new(0),
+            news: watch::Sender::default(),
             wake: Notify::new(),
+            hurry: Notify::new(),
             listeners: Mutex::default(),
         }
     }
@@ -152,13 +167,19 @@ impl Channel {
         number
     }
 
-    /// Waits until Redis has heard of a change, or this process has lost it:
-    /// then the change stays owed, and is told before anything is read there.
+    /// Waits until Redis has heard of a change, or a try to connect that began
+    /// after it has failed: then the change stays owed, and is told before
+    /// anything is read there.
+    ///
+    /// The try is what others rest on. Who was connected before the change
+    /// reached a Redis that can be reached from here, too, and hears of it; who
+    /// connects after the change remembers nothing from before.
     pub(crate) async fn settled(&self, number: u64) {
-        let mut told = self.told.subscribe();
-        let settled = |told: &u64| *told >= number || self.line().open.is_none();
-        // The sender lives as long as this.
-        let _: Result<_, _> = told.wait_for(settled).await;
+        let mut news = self.news.subscribe();
+        let next = news.borrow().tried + 1;
+        self.hurry.notify_one();
+        let settled = news.wait_for(|news| news.told >= number || news.failed >= next);
+        self.world.timeout(PATIENCE, settled).await;
     }
 
     /// Keeps the line open for ever.
@@ -166,6 +187,7 @@ impl Channel {
         let mut wait = FIRST_WAIT;
         let mut is_said = false;
         loop {
+            self.news.send_modify(|news| news.tried += 1);
             let outcome = self.serve(&address).await;
             let was_open = self.lose();
             if was_open {
@@ -176,7 +198,10 @@ impl Channel {
             {
                 tracing::warn!(redis = %address, error = %error, "the shared cache is away; it is done without");
             }
-            self.world.sleep(self.world.jitter(wait)).await;
+            tokio::select! {
+                () = self.world.sleep(self.world.jitter(wait)) => {}
+                () = self.hurry.notified() => self.world.sleep(FIRST_WAIT).await,
+            }
             wait = LONGEST_WAIT.min(wait * 2);
         }
     }
@@ -239,7 +264,7 @@ impl Channel {
             }
             let is_more = !line.owed.is_empty();
             drop(line);
-            self.told.send_replace(last.number);
+            self.news.send_modify(|news| news.told = last.number);
             if is_more {
                 self.wake.notify_one();
             }
@@ -261,7 +286,7 @@ impl Channel {
         self.proven_at.store(0, Ordering::SeqCst);
         self.epoch.fetch_add(1, Ordering::SeqCst);
         let was_open = self.line().open.take().is_some();
-        self.told.send_modify(|_| {}); // nobody waits for a line that is lost
+        self.news.send_modify(|news| news.failed = news.tried);
         was_open
     }
 

@@ -121,8 +121,8 @@ where
     /// Says that `key` was changed: what was read of it before counts no more,
     /// in any process. To be called after the commit and before its answer,
     /// also for what was made, because it may be remembered that it was not
-    /// there. Without Redis it returns at once, and Redis is told when it is
-    /// back, before this process reads there.
+    /// there. Without Redis it returns when a try to reach it has failed, and
+    /// Redis is told when it is back, before this process reads there.
     pub async fn changed(&self, key: &K) {
         if let (Some(number), Some((_, shared))) = (self.tell(key), &self.shared) {
             // This process hears of it, too: what it asked Redis for meanwhile counts no more.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kernel::World;
-use testkit::redis::{Cluster, Sentinel, Server};
+use testkit::{
+    redis::{Cluster, Sentinel, Server},
+    wire::{Line, Wire},
+};
 
 use crate::world::{Pair, Process, Table, until};
 
@@ -95,21 +98,46 @@ async fn a_redis_that_comes_back_with_old_data_is_not_believed() {
 #[tokio::test]
 async fn a_change_that_redis_did_not_hear_of_is_told_when_it_is_back() {
     let pair = Pair::start().await;
+    let (wire, carl) = far_away(&pair).await;
     pair.table.commit(1, "old");
-    until("it is in Redis", async || pair.ann.name(1).await.is_some() && pair.bob.knows(1).await).await;
+    until("it is in Redis", async || carl.name(1).await.is_some() && pair.bob.knows(1).await).await;
 
-    until("ann has lost Redis", async || {
-        pair.redis.ask(&["client", "kill", "type", "pubsub"]);
-        !pair.ann.is_connected()
-    })
-    .await;
-    pair.ann.rename(1, "new").await;
+    wire.set(Line::Reset);
+    carl.rename(1, "new").await;
 
-    assert_eq!(pair.ann.name(1).await.as_deref(), Some("new"));
-    pair.ann.connected().await;
-    assert_eq!(pair.ann.name(1).await.as_deref(), Some("new"));
+    assert!(!carl.is_connected());
+    assert_eq!(carl.name(1).await.as_deref(), Some("new"));
+    wire.set(Line::Good);
+    carl.connected().await;
+    assert_eq!(carl.name(1).await.as_deref(), Some("new"));
     assert_eq!(pair.another().await.name(1).await.as_deref(), Some("new"));
     until("bob hears of it", async || pair.bob.name(1).await.as_deref() == Some("new")).await;
+}
+
+/// Redis is back, and others found it first.
+#[tokio::test]
+async fn who_has_lost_redis_tries_again_before_he_answers_a_change() {
+    let pair = Pair::start().await;
+    let (wire, carl) = far_away(&pair).await;
+    pair.table.commit(1, "old");
+    wire.set(Line::Reset);
+    carl.lost().await;
+    tokio::time::sleep(Duration::from_secs(3)).await; // from now on it is tried every half a second or second
+    until("bob knows it", async || pair.bob.knows(1).await).await;
+
+    wire.set(Line::Good);
+    carl.rename(1, "new").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    assert_eq!(pair.bob.name(1).await.as_deref(), Some("new"));
+}
+
+/// A process that has its own line to the Redis of these two.
+async fn far_away(pair: &Pair) -> (Wire, Process) {
+    let wire = Wire::to(([127, 0, 0, 1], pair.redis.port()).into()).await;
+    let url = format!("redis://{}", wire.address());
+    let process = Process::start(&pair.clock.world(), &pair.table, &url).await;
+    (wire, process)
 }
 
 /// A frozen Redis breaks no connection: only the proof that does not come says

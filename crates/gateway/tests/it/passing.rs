@@ -230,3 +230,19 @@ async fn a_process_that_ends_is_not_ready_before_its_door_closes() {
 
     assert_eq!((ready.status, still.status), (503, 200));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_ends_answers_what_is_on_its_way_and_says_that_it_closes() {
+    let served = fleet::bare(mirror("orders")).await;
+    let (mut kept, mut unused) = (served.browser.connect().await, served.browser.connect().await);
+    let before = kept.get("/orders").await;
+
+    served.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(20)).await; // the end has begun: nothing outside tells of it
+    let answers = [kept.get("/orders").await, unused.get("/orders").await];
+
+    assert_eq!((before.status, before.header("connection")), (200, ""));
+    for answer in answers {
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+    }
+}
