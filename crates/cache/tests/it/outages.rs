@@ -125,7 +125,7 @@ async fn who_has_lost_redis_tries_again_before_he_answers_a_change() {
     tokio::time::sleep(Duration::from_secs(3)).await; // from now on it is tried every half a second or second
     until("bob knows it", async || pair.bob.knows(1).await).await;
 
-    wire.set(Line::Good);
+    wire.set(Line::Slow(Duration::from_millis(20)));
     carl.rename(1, "new").await;
     tokio::time::sleep(Duration::from_millis(50)).await;
 
