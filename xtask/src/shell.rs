@@ -2,9 +2,12 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    io::Read,
+    process::{Child, Command, Output, Stdio},
     sync::OnceLock,
+    thread,
 };
 
 /// What a step says when it fails: a sentence, perhaps with lines below it.
@@ -18,7 +21,22 @@ pub fn root() -> &'static Path {
 
 /// The cargo that runs this, so that nothing is built by two versions.
 pub fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    prepared(Command::new(cargo_itself()))
+}
+
+/// The same on what everybody else leaves of the processors, where the system can be told so.
+pub fn cargo_beside() -> Command {
+    let Some(chrt) = on_path("chrt") else { return cargo() };
+    let mut command = Command::new(chrt);
+    command.args(["--idle", "0"]).arg(cargo_itself());
+    prepared(command)
+}
+
+fn cargo_itself() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn prepared(mut command: Command) -> Command {
     command.current_dir(root());
     // What `cargo run` set for this process would make cargo see a changed environment.
     for (name, _) in env::vars_os() {
@@ -73,6 +91,42 @@ pub fn output(command: &mut Command) -> Done<String> {
     Err(format!("{} ended with {status}\n{}", line(command), String::from_utf8_lossy(&said).trim_end()))
 }
 
+/// A program that runs beside others. It is ended when nobody waits for it.
+pub struct Begun {
+    line: String,
+    child: Child,
+}
+
+impl Begun {
+    /// Starts it; what it says is kept until it has ended.
+    pub fn begin(command: &mut Command) -> Done<Begun> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|error| cannot_start(command, &error))?;
+        Ok(Begun { line: line(command), child })
+    }
+
+    /// Waits for its end and shows what it said; an error when it does not end well.
+    pub fn end(mut self) -> Done {
+        let (mut said, mut failed) = (String::new(), String::new());
+        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
+        // What is not read in time fills its pipe, and it waits.
+        thread::scope(|scope| {
+            scope.spawn(|| err.map(|mut err| err.read_to_string(&mut failed)));
+            out.map(|mut out| out.read_to_string(&mut said))
+        });
+        print!("{said}{failed}");
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.line)) }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // It has ended already, or nobody wants it any more.
+        drop((self.child.kill(), self.child.wait()));
+    }
+}
+
 /// Whether a program runs and ends well; what it prints is not shown.
 pub fn works(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
@@ -98,4 +152,21 @@ pub fn line(command: &Command) -> String {
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> String {
     format!("{} cannot be started: {error}", line(command))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_runs_beside_may_say_much_and_its_end_is_told() {
+        let shell = |text: &str| Begun::begin(Command::new("sh").args(["-c", text]));
+
+        let well = shell("yes | head -c 200000; yes | head -c 200000 >&2").unwrap().end();
+        let badly = shell("exit 3").unwrap().end();
+
+        assert_eq!(well, Ok(()));
+        assert!(badly.unwrap_err().contains("exit status: 3"));
+    }
 }

@@ -1,9 +1,11 @@
 //! The checks, each by its name.
 
+use std::process::Command;
+
 use crate::{
     deny, distribution, floors, fuzz, pages,
     postgres::Server,
-    shell::{Done, cargo, output, run},
+    shell::{Begun, Done, cargo, cargo_beside, output, run},
     sql,
 };
 
@@ -15,7 +17,7 @@ pub const PAGES: &str = "generated pages";
 pub const SQL: &str = "SQL on both engines";
 pub const LINTS: &str = "lints";
 pub const LICENCES: &str = "licences and vulnerabilities";
-pub const SIMULATION: &str = "simulation";
+pub const SIMULATION: &str = "planted faults, simulated";
 pub const FUZZING: &str = "fuzzing";
 
 /// Runs one check by its name; only SQL needs the server.
@@ -31,21 +33,27 @@ pub fn step(name: &str, server: Option<&Server>) -> Done {
             run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         }
         LICENCES => deny::check(),
-        SIMULATION => simulate_much(),
+        SIMULATION => simulate(&["--seeds".into(), SEEDS.into(), "--hunt".into()]),
         FUZZING => fuzz::fuzz(None, fuzz::SECONDS, None),
         other => Err(format!("there is no check called {other}")),
     }
 }
 
+/// How many seeds are simulated beside the tests, and how many at most until a planted fault is found.
+const SEEDS: &str = "10000";
+
 /// Runs the simulator, built to be fast and with the faults that can be planted.
 pub fn simulate(arguments: &[String]) -> Done {
-    run(cargo().args(["run", "--quiet", "--profile", "sim", "--package", "sim", "--"]).args(arguments))
+    run(simulator(&mut cargo()).args(arguments))
 }
 
-/// What `test --full` simulates: many seeds, then each planted fault.
-pub fn simulate_much() -> Done {
-    simulate(&["--seeds".into(), "10000".into()])?;
-    simulate(&["--seeds".into(), "10000".into(), "--hunt".into()])
+/// Begins to build it and to simulate many seeds, on what the tests leave of the processors.
+pub fn begin_to_simulate() -> Done<Begun> {
+    Begun::begin(simulator(&mut cargo_beside()).args(["--seeds", SEEDS]))
+}
+
+fn simulator(cargo: &mut Command) -> &mut Command {
+    cargo.args(["run", "--quiet", "--profile", "sim", "--package", "sim", "--"])
 }
 
 /// Builds what the other checks and the tests run: in one go, so that no crate

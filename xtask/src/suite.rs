@@ -38,7 +38,12 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
     let mut counts = Counts::default();
     match &server {
         Some(server) if built => {
+            // The tests wait most of their time: for servers, for timers, for each other.
+            let simulating = filter.is_none().then(steps::begin_to_simulate);
             stages.run("tests", || tests(full, filter, server, &mut counts));
+            if let Some(simulating) = simulating {
+                stages.run("simulation, after the tests", || simulating?.end());
+            }
         }
         _ => stages.not_run("tests"),
     }
