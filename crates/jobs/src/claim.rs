@@ -241,21 +241,33 @@ pub(crate) async fn renew(tx: &mut Tx, id: JobId, token: i64, until: Time) -> Re
     Ok(renewed == 1)
 }
 
-/// Keeps many leases for as long again. Returns those that were still held.
+/// Keeps the leases for as long again of which these tokens are held.
+/// Returns those.
 pub(crate) async fn renew_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashSet<JobId>> {
+    renew_ending(tx, held, Time::from_micros(i64::MAX)).await
+}
+
+/// The same, of those alone that end until then.
+pub(crate) async fn renew_ending(
+    tx: &mut Tx,
+    held: &[(JobId, i64)],
+    until: Time,
+) -> Result<HashSet<JobId>> {
     // Two forms, because each engine reads a JSON list in its own way.
     let renewed: Vec<(JobId,)> = query_for(
         "UPDATE jobs SET leased_until_at = $2 + lease_micros FROM json_each($1) AS given
          WHERE jobs.id = unhex(given.value ->> 'id') AND jobs.token = given.value ->> 'token'
-           AND jobs.state = 'running'
+           AND jobs.state = 'running' AND jobs.leased_until_at <= $3
          RETURNING jobs.id",
         "UPDATE jobs SET leased_until_at = $2 + lease_micros
          FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS given(id UUID, token BIGINT)
          WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
+           AND jobs.leased_until_at <= $3
          RETURNING jobs.id",
     )
     .bind(leases(held))
     .bind(tx.world().now())
+    .bind(until)
     .fetch_all(tx)
     .await?;
     Ok(renewed.into_iter().map(|(id,)| id).collect())

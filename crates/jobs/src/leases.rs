@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
-use db::Db;
-use kernel::JobId;
+use db::{Db, Tx};
+use kernel::{JobId, Result};
 use tokio::sync::Notify;
 
 use crate::{Run, claim};
@@ -47,6 +47,17 @@ impl Leases {
                 Err(error) => tracing::warn!(service, error = error.chain(), "leases were not renewed"),
             }
         }
+    }
+
+    /// Renews what is held and has run out: it is worked on here all the same.
+    /// A clock was set forward, this one's or that of another process, which
+    /// takes the lease for longer than any and shortens it.
+    pub async fn renew_ended(&self, tx: &mut Tx) -> Result<()> {
+        let held: Vec<(JobId, i64)> = self.held().values().map(|run| (run.id, run.token)).collect();
+        if !held.is_empty() {
+            claim::renew_ending(tx, &held, tx.world().now()).await?;
+        }
+        Ok(())
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Run>>> {

@@ -243,6 +243,7 @@ impl<'a> Rounds<'a> {
         schedule::add_due(tx, &self.runner.schedules).await?;
         claim::make_ready(tx).await?;
         claim::shorten(tx).await?;
+        self.crew.leases.renew_ended(tx).await?; // nobody takes over, or gives up, what he is at work on
         claim::bury_lost(tx).await
     }
 

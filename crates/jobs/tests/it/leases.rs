@@ -20,6 +20,7 @@ use crate::{
 both_ways!(
     a_lost_job_is_taken_over_and_the_first_one_is_refused,
     a_worker_that_hears_of_its_lost_lease_is_dropped,
+    nobody_takes_over_what_he_is_at_work_on,
     a_job_stopped_half_way_is_done_by_the_next,
     a_lease_from_a_clock_that_was_ahead_runs_out_in_time,
     a_job_that_kills_its_process_is_dead_in_the_end,
@@ -110,6 +111,36 @@ async fn a_worker_that_hears_of_its_lost_lease_is_dropped(test: TestDb) {
     test.clock.forward(Duration::from_secs(8)); // its next renewal
     running.await.unwrap(); // although its gate was never opened
 
+    assert_eq!(test.effects().await, ["once"]);
+}
+
+/// His clock is ahead by more than any may be: another process shortens his
+/// lease, and by his clock it has run out.
+async fn nobody_takes_over_what_he_is_at_work_on(test: TestDb) {
+    let gate = Arc::new(Gate::default());
+    let notes = Notes::gated(&test.db, &gate);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(test.runner(&notes).run(stop.clone()));
+    let id = test.add(&Note::new("once")).await;
+    test.until("it runs", async || gate.arrived.load(Ordering::SeqCst) == 1).await;
+
+    for _ in 0..5 {
+        end_the_lease(&test, id).await;
+        test.until("he has looked", async || {
+            test.clock.forward(Duration::from_millis(200));
+            let left: Result<(Time,)> = db::read!(test.db, async |tx| {
+                db::query("SELECT leased_until_at FROM jobs WHERE id = $1").bind(id).fetch_one(tx).await
+            });
+            left.unwrap().0 > test.db.world().now()
+        })
+        .await;
+    }
+    gate.open.notify_waiters();
+    test.until("it is done", async || test.state(id).await == State::Done).await;
+    stop.cancel();
+    running.await.unwrap();
+
+    assert_eq!((test.job(id).await.attempt, notes.asked()), (1, 1));
     assert_eq!(test.effects().await, ["once"]);
 }
 
