@@ -1,9 +1,10 @@
 //! Customers and products, made through the front door.
 
+use load::Ask;
 use serde_json::{Value, json};
 
 use crate::{
-    load::{Ask, ask, ask_all},
+    asking::{ask, ask_all},
     shop::Plan,
     stacks::{Kind, Stack},
 };

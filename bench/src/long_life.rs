@@ -10,14 +10,15 @@ use std::{
 };
 
 use futures::future::join_all;
+use load::{Ask, memory_mb};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use crate::{
+    asking::ask,
     fill::{Filled, fill},
-    load::{Ask, ask},
     shop::{self, buy, wait_until_settled},
-    stacks::{Kind, Stack, memory_mb},
+    stacks::{Kind, Stack},
 };
 
 /// How a run goes.
@@ -117,8 +118,8 @@ async fn visit(stack: &Stack<'_>, filled: &Filled, at: usize) {
     };
     match at % 10 {
         0..6 => drop(must(buy(customer, sku, "tok_success")).await),
-        6 => drop(must(Ask::get("/products?limit=20", "")).await),
-        7 => drop(must(Ask::get("/orders?limit=20", &customer.token)).await),
+        6 => drop(must(Ask::get("/products?limit=20")).await),
+        7 => drop(must(Ask::get("/orders?limit=20").signed(&customer.token)).await),
         8 => {
             let order = must(buy(customer, sku, "tok_success")).await;
             let path = format!("/orders/{}/cancel", order["id"].as_str().unwrap_or_default());

@@ -1,9 +1,9 @@
 //! Load, and what it is compared with: `cargo run --release -p bench -- shop`.
 //! What it does and what its figures mean is in `bench/README.md`.
 
+mod asking;
 mod fill;
 mod history;
-mod load;
 mod long_life;
 mod shop;
 mod stacks;

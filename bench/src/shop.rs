@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use load::{Ask, Load, Outcome, busy};
 use serde_json::json;
 
 use crate::{
     fill::{Customer, Filled, fill},
-    load::{Ask, Load, Outcome, busy},
     stacks::{Kind, Stack},
     table::Table,
 };
@@ -102,13 +102,14 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
     let filled = fill(plan, &stack).await;
     table.add("memory when filled, MB", kind, stack.memory_mb());
     let address = stack.restart_cold().await;
-    let load = Load { address, connections: plan.connections, span: Duration::from_secs(plan.seconds) };
+    let span = Duration::from_secs(plan.seconds);
+    let load = Load { address, connections: plan.connections, span, per_second: None };
 
     let users: Vec<Ask> =
-        filled.customers.iter().map(|customer| Ask::get(&customer.path, &customer.token)).collect();
+        filled.customers.iter().map(|customer| Ask::get(&customer.path).signed(&customer.token)).collect();
     measured(table, kind, "GET /users/:id, each once, cold", &stack, load.once(&users)).await;
     measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
-    let products: Vec<Ask> = filled.products.iter().map(|product| Ask::get(&product.path, "")).collect();
+    let products: Vec<Ask> = filled.products.iter().map(|product| Ask::get(&product.path)).collect();
     measured(table, kind, "GET /products/:id", &stack, load.repeat(&products)).await;
 
     let began = Instant::now();
@@ -134,12 +135,13 @@ async fn measured(
     let (me, server, began) = (busy(std::process::id()), stack.busy(), Instant::now());
     let outcome = load.await;
     let span = began.elapsed().as_secs_f64();
-    let share = |busy: f64| busy / span * 100.0;
+    let share = |busy: Duration| busy.as_secs_f64() / span * 100.0;
+    let millis = |share| outcome.within(share).as_secs_f64() * 1000.0;
     eprintln!(
         "  {what:32} {:8.0}/s   p50 {:6.2} ms  p99 {:6.2} ms   server {:3.0} % of a core, load {:3.0} %",
         outcome.rate(),
-        outcome.percentile(0.50),
-        outcome.percentile(0.99),
+        millis(0.50),
+        millis(0.99),
         share(stack.busy() - server),
         share(busy(std::process::id()) - me),
     );

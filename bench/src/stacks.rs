@@ -1,14 +1,11 @@
 //! What is measured: a shop and the servers it needs, all on loopback.
 
-use std::{fmt, net::SocketAddr, process::Command};
+use std::{fmt, net::SocketAddr, process::Command, time::Duration};
 
+use load::{Ask, busy, memory_mb};
 use testkit::{Program, postgres, process::Carmel, redis};
 
-use crate::{
-    fill::Filled,
-    load::{Ask, ask, busy},
-    shop::Plan,
-};
+use crate::{asking::ask, fill::Filled, shop::Plan};
 
 /// Which shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,7 +83,7 @@ impl<'a> Stack<'a> {
     pub async fn restart_cold(&mut self) -> SocketAddr {
         match &mut self.shop {
             Shop::Carmel(carmel) => {
-                carmel.terminate(std::time::Duration::from_secs(60)).await;
+                carmel.terminate(Duration::from_secs(60)).await;
                 carmel.restart().await;
             }
             Shop::Express(_) => {
@@ -109,8 +106,8 @@ impl<'a> Stack<'a> {
         (email.to_owned(), rest.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
-    /// Seconds of processor time of the shop's own processes.
-    pub fn busy(&self) -> f64 {
+    /// The processor time of the shop's own processes.
+    pub fn busy(&self) -> Duration {
         self.processes().into_iter().map(busy).sum()
     }
 
@@ -142,14 +139,15 @@ impl<'a> Stack<'a> {
             let path = match self.kind {
                 Kind::Express => format!("/orders/{}", asks.len() + 1),
                 Kind::Embedded | Kind::Postgres => {
-                    let (_, list) = ask(self.address(), Ask::get("/orders?limit=1", &customer.token)).await;
+                    let (_, list) =
+                        ask(self.address(), Ask::get("/orders?limit=1").signed(&customer.token)).await;
                     let Some(id) = list["items"][0]["id"].as_str() else {
                         continue;
                     };
                     format!("/orders/{id}")
                 }
             };
-            asks.push(Ask::get(&path, &customer.token));
+            asks.push(Ask::get(&path).signed(&customer.token));
         }
         asks
     }
@@ -184,17 +182,10 @@ impl<'a> Stack<'a> {
     }
 
     async fn is_empty(&self, path: &str, filled: &Filled) -> bool {
-        let (status, list) = ask(self.address(), Ask::get(path, &filled.staff)).await;
+        let (status, list) = ask(self.address(), Ask::get(path).signed(&filled.staff)).await;
         assert_eq!(status, 200, "{path}: {list}");
         list["items"].as_array().is_some_and(Vec::is_empty)
     }
-}
-
-/// A figure of `/proc/ID/status` (proc(5)), such as `VmRSS:`.
-pub fn memory_mb(id: u32, figure: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default() / 1024.0
 }
 
 async fn carmel(plan: &Plan, database_url: &str) -> Carmel {

@@ -8,7 +8,7 @@ use crate::shell::{Done, root};
 const FLOORS: [&[&str]; 6] = [
     &["kernel"],
     &["db"],
-    &["cache", "bus", "jobs", "rpc", "web"],
+    &["cache", "bus", "jobs", "rpc", "web", "load"],
     &["contracts"],
     &["users", "catalog", "inventory", "orders", "payments", "notifications", "live", "gateway", "console"],
     &["carmel"],

@@ -3,8 +3,8 @@
 use std::{
     env,
     ffi::OsString,
-    path::{Path, PathBuf},
     io::Read,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
     thread,

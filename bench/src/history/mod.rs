@@ -15,13 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use load::{Ask, Load};
 use serde_json::json;
 use testkit::postgres;
 
 use self::copies::{Before, Copies};
 use crate::{
+    asking::ask_all,
     fill::{Filled, fill},
-    load::{Ask, Load, ask_all},
     shop::{self, buy, fresh_key, wait_until_settled},
     stacks::{Kind, Stack},
 };
@@ -154,7 +155,7 @@ async fn measure(plan: &Plan, stack: &mut Stack<'_>, (filled, data): (&Filled, &
     stack.carmel().restart().await;
     let mut starts = Vec::new();
     for turn in 0..plan.turns {
-        let load = Load { address: stack.address(), connections: 16, span: LOAD };
+        let load = Load { address: stack.address(), connections: 16, span: LOAD, per_second: None };
         let order = |count: u64| {
             let sku = &filled.products[count as usize % PRODUCTS].sku;
             buy(&filled.customers[count as usize % CUSTOMERS], sku, "tok_success")

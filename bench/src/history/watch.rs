@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{load::busy, stacks::Stack};
+use load::{busy, memory_mb};
+
+use crate::stacks::Stack;
 
 /// What an audit took.
 pub struct Audit {
@@ -20,8 +22,8 @@ pub async fn audit(stack: &mut Stack<'_>) -> Audit {
     let id = audit.id().expect("it has just begun");
     let (mut peak_mb, mut used): (f64, f64) = (0.0, 0.0);
     let status = loop {
-        peak_mb = peak_mb.max(crate::stacks::memory_mb(id, "VmHWM:"));
-        used = used.max(busy(id));
+        peak_mb = peak_mb.max(memory_mb(id, "VmHWM:"));
+        used = used.max(busy(id).as_secs_f64());
         if let Some(status) = audit.try_wait().expect("a child can be waited for") {
             break status;
         }

@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod backup;
+mod bench;
 pub mod config;
 mod databases;
 mod dead_letters;
@@ -11,6 +12,7 @@ mod frail;
 mod healthcheck;
 pub mod part;
 mod prepare;
+mod program;
 pub mod relocate;
 pub mod sample;
 mod serve;
@@ -88,6 +90,9 @@ enum Command {
     /// Starts a shop in a folder of its own, kills, stops and cuts off its parts while people buy, and compares
     /// what was answered with what is there in the end; exit status 1 when something was lost, doubled or oversold.
     Torture(torture::Options),
+    /// Fills a shop in a folder of its own, asks of it what customers ask, and says how much of that this machine
+    /// bears; exit status 1 when something was oversold or the audit found a breach.
+    Bench(bench::Options),
     /// Copies a shop in files into PostgreSQL and checks the copy; run again, it
     /// goes on where it ended.
     Move(relocate::Destination),
@@ -243,6 +248,7 @@ async fn execute(
         Command::Torture(options) => {
             return Ok(torture::torture(&options, config.kafka.brokers, &world).await);
         }
+        Command::Bench(options) => return Ok(bench::bench(&options, &flags.set, &world).await),
         Command::Jobs(command) => {
             let shop = Shop::open(&config, &world).await?;
             match command {

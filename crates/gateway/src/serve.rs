@@ -131,9 +131,7 @@ impl Door {
         self.shut.cancel();
         let left = until.since(self.world.steady());
         if self.world.timeout(left, all_gone()).await.is_none() {
-            tracing::warn!(
-                "requests that were still under way when the time to drain was over were cut off"
-            );
+            tracing::warn!("requests that were still under way when the time to drain was over were cut off");
         }
     }
 }

@@ -248,11 +248,7 @@ pub(crate) async fn renew_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<Has
 }
 
 /// The same, of those alone that end until then.
-pub(crate) async fn renew_ending(
-    tx: &mut Tx,
-    held: &[(JobId, i64)],
-    until: Time,
-) -> Result<HashSet<JobId>> {
+pub(crate) async fn renew_ending(tx: &mut Tx, held: &[(JobId, i64)], until: Time) -> Result<HashSet<JobId>> {
     // Two forms, because each engine reads a JSON list in its own way.
     let renewed: Vec<(JobId,)> = query_for(
         "UPDATE jobs SET leased_until_at = $2 + lease_micros FROM json_each($1) AS given

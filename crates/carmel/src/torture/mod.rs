@@ -9,7 +9,6 @@ mod crowd;
 mod history;
 mod look;
 mod plan;
-mod program;
 mod report;
 mod servers;
 mod stage;
@@ -37,6 +36,7 @@ use self::{
     report::{Recovery, Report},
     stage::{Stage, Wanted},
 };
+use crate::program;
 
 const OWNER: &str = "owner@example.com";
 /// How long a shop may take until it is ready, with all that is new in it.
@@ -106,7 +106,7 @@ pub async fn torture(options: &Options, brokers: Vec<String>, world: &World) -> 
 
 async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World) -> Result<Report> {
     servers::check_installed(options.fleet)?;
-    let (folder, is_own) = folder(options, world)?;
+    let (folder, is_own) = program::own_folder(options.folder.as_deref(), "torture", world)?;
     eprintln!("seed {seed}, in {}", folder.display());
     let owner = (OWNER.to_owned(), PASSWORD.to_owned());
     let (fleet, kafka) = (options.fleet, options.kafka || !brokers.is_empty());
@@ -127,25 +127,6 @@ async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World)
         false => stage.keep_files().await?,
     }
     outcome
-}
-
-/// Where it stands, and whether that is gone afterwards. Fails
-/// (`folder_not_empty`) when there is something already: it might be a shop.
-fn folder(options: &Options, world: &World) -> Result<(PathBuf, bool)> {
-    let name = format!("carmel-torture-{}", world.uuid_v7());
-    let folder = options.folder.clone().unwrap_or_else(|| std::env::temp_dir().join(name));
-    let wrong = |what: String| Error::invalid("folder_not_empty", format!("--folder {what}"));
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| wrong(format!("{} cannot be made: {error}", folder.display())))?;
-    let folder = folder.canonicalize().map_err(Error::internal)?;
-    if folder.read_dir().map_err(Error::internal)?.next().is_some() {
-        let what = format!(
-            "{} is not empty; one that is, or that is not there yet, would be right",
-            folder.display()
-        );
-        return Err(wrong(what));
-    }
-    Ok((folder, options.folder.is_none()))
 }
 
 async fn run(options: &Options, seed: u64, stage: &Stage) -> Result<Report> {

@@ -8,6 +8,7 @@ mod fleet;
 mod accounts;
 mod audit;
 mod backup;
+mod bench;
 mod buying;
 mod cancelling;
 mod contracts;

@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::torture::program;
+use crate::program;
 
 /// Its size. What is not written takes no memory.
 const SIZE: &str = "8g";

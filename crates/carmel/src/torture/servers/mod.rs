@@ -14,7 +14,7 @@ use std::time::Duration;
 use kernel::{Error, Kind, Result};
 use tokio::time::Instant;
 
-use super::program::{self, Program};
+use crate::program::{self, Program};
 
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(30);

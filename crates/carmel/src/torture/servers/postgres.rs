@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{PATIENCE, disk::Disk, needed, still_time};
-use crate::torture::program::{self, Program, Start};
+use crate::program::{self, Program, Start};
 
 /// The connections that it takes.
 const CONNECTIONS: usize = 70;

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{PATIENCE, needed, still_time};
-use crate::torture::program::{Program, Start};
+use crate::program::{Program, Start};
 
 /// How long a master is silent before the sentinel makes the other one, in milliseconds.
 const DOWN_AFTER_MS: u64 = 1_500;

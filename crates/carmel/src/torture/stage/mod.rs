@@ -18,11 +18,14 @@ use kernel::{Error, Result};
 use super::{
     broker::Broker,
     plan::Targets,
-    program::{self, Beside, Program, Start, free_port},
     servers::{Disk, Postgres, Redis, Sentinel},
     wire::Wire,
 };
-use crate::{frail, part::Part};
+use crate::{
+    frail,
+    part::Part,
+    program::{self, Beside, Program, Start, free_port},
+};
 
 /// What a process may take to finish before it is cut off.
 const FINISH: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! A process that is killed, stopped and started again.
+//! Processes that this one starts: kept running, stopped, killed, started again.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use kernel::{Error, Kind, Result};
+use kernel::{Error, Kind, Result, World};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use tokio::{
     process::{Child, Command},
@@ -168,7 +168,8 @@ impl Program {
         self.start.folder.join(format!("{}.log", self.start.name))
     }
 
-    async fn id(&self) -> Option<u32> {
+    /// Its process id, while it runs.
+    pub async fn id(&self) -> Option<u32> {
         self.child.lock().await.as_ref().and_then(Child::id)
     }
 
@@ -220,6 +221,26 @@ pub async fn output(start: Start, input: &str) -> Result<(bool, String)> {
         false => [done.stdout, done.stderr].concat(),
     };
     Ok((done.status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// A folder for a shop of its own, and whether it is gone afterwards: it is,
+/// unless somebody wanted this one. Fails (`folder_not_empty`) when there is
+/// something in it: it might be a shop.
+pub fn own_folder(wanted: Option<&Path>, what: &str, world: &World) -> Result<(PathBuf, bool)> {
+    let name = format!("carmel-{what}-{}", world.uuid_v7());
+    let folder = wanted.map_or_else(|| std::env::temp_dir().join(name), Path::to_owned);
+    let wrong = |what: String| Error::invalid("folder_not_empty", format!("--folder {what}"));
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| wrong(format!("{} cannot be made: {error}", folder.display())))?;
+    let folder = folder.canonicalize().map_err(Error::internal)?;
+    if folder.read_dir().map_err(Error::internal)?.next().is_some() {
+        let what = format!(
+            "{} is not empty; one that is, or that is not there yet, would be right",
+            folder.display()
+        );
+        return Err(wrong(what));
+    }
+    Ok((folder, wanted.is_none()))
 }
 
 /// The newest PostgreSQL that is installed has it, or the path does.

@@ -1,0 +1,103 @@
+//! `carmel bench`: fills a shop in a folder of its own, asks of it what
+//! customers ask, and says how much of that this machine bears.
+
+mod crowd;
+mod report;
+mod scenario;
+mod stage;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use kernel::{Result, World};
+use serde_json::json;
+
+pub use self::scenario::Scenario;
+use self::{report::Report, stage::Stage};
+use crate::program;
+
+/// What the command is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Only these; all when nothing is said.
+    #[arg(long, value_name = "SCENARIOS", value_delimiter = ',')]
+    pub only: Vec<Scenario>,
+    /// How long each lasts, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// How many connections ask at once, at most.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub connections: u64,
+    /// So many requests a second, evenly spread, whatever comes back. When nothing is said, each connection asks
+    /// again as soon as it is answered.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub rate: Option<u64>,
+    /// So many customers, each with an account and a token.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub customers: u64,
+    /// So many products, each with stock.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub products: u64,
+    /// So many pieces of what everybody wants in the flash sale, where each customer orders one.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub pieces: u64,
+    /// Where the shop stands, and stays; a folder that is gone afterwards when nothing is said.
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// The report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Options {
+    fn scenarios(&self) -> Vec<Scenario> {
+        let all = <Scenario as clap::ValueEnum>::value_variants();
+        all.iter().filter(|one| self.only.is_empty() || self.only.contains(one)).copied().collect()
+    }
+}
+
+/// Runs it and prints the report. 0 is that all was well, 1 that something was
+/// oversold or the audit found a breach, 2 that it could not run.
+pub async fn bench(options: &Options, settings: &[String], world: &World) -> ExitCode {
+    match measure(options, settings, world).await {
+        Ok(report) => {
+            match options.json {
+                true => println!("{}", json!(report)),
+                false => println!("{report}"),
+            }
+            ExitCode::from(u8::from(!report.breaches.is_empty()))
+        }
+        Err(error) => {
+            eprintln!("carmel bench: {}", error.chain());
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn measure(options: &Options, settings: &[String], world: &World) -> Result<Report> {
+    let (folder, is_own) = program::own_folder(options.folder.as_deref(), "bench", world)?;
+    let stage = Stage::start(&folder, settings, world).await?;
+    eprintln!(
+        "a shop in {}, with {} customers and {} products",
+        folder.display(),
+        options.customers,
+        options.products
+    );
+    let crowd = crowd::gather(&stage, options).await?;
+    let mut report = Report::new(options, settings);
+    for scenario in options.scenarios() {
+        eprintln!("{scenario}");
+        report.measured.push(scenario.run(&stage, &crowd, options).await?);
+    }
+    stage.stop().await?;
+    report.breaches = stage.audit().await?;
+    report.breaches.extend(report.measured.iter().filter_map(report::Measured::breach));
+    if is_own {
+        std::fs::remove_dir_all(&folder).map_err(kernel::Error::internal)?;
+    }
+    Ok(report)
+}
+
+/// The longest that a shop may take until it is ready.
+const START: Duration = Duration::from_secs(60);
+/// The longest that all orders may take to end.
+const SETTLE: Duration = Duration::from_secs(600);

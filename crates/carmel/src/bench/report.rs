@@ -1,0 +1,182 @@
+//! What a run says in the end.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use load::Outcome;
+use serde::Serialize;
+
+use super::{Options, Scenario};
+
+/// What was measured, and how.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Of the program.
+    pub version: &'static str,
+    /// How many processors there are. The load has run on them as well.
+    pub cores: usize,
+    /// What was set besides the defaults.
+    pub settings: Vec<String>,
+    pub customers: u64,
+    pub products: u64,
+    pub connections: u64,
+    /// Of an open loop: so many requests were asked a second.
+    pub rate: Option<u64>,
+    pub measured: Vec<Measured>,
+    /// What must not be: oversold, or found by the audit.
+    pub breaches: Vec<String>,
+}
+
+/// What came of a scenario.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    pub scenario: String,
+    /// Answers of 2xx.
+    pub answers: u64,
+    /// Everything else, by its code.
+    pub failures: BTreeMap<String, u64>,
+    /// Answers a second.
+    pub per_second: f64,
+    /// Orders that had ended a second, from the first that was placed until all had.
+    pub settled_per_second: Option<f64>,
+    /// How long an answer took, in milliseconds.
+    pub wait_ms: Waits,
+    /// Processor time of the shop for each answer, in microseconds: with all that it did for orders until they had ended.
+    pub cost_us: f64,
+    /// How many processors the shop, and the load, kept busy.
+    pub shop_cores: f64,
+    pub load_cores: f64,
+    /// What the shop had afterwards.
+    pub memory_mb: f64,
+    pub sale: Option<Sale>,
+}
+
+/// What a load took of the machine.
+pub struct Took {
+    /// Processor time of the shop, until no order was under way any more, and of the load.
+    pub shop: Duration,
+    pub load: Duration,
+    /// Until then.
+    pub span: Duration,
+}
+
+/// Half of the answers, 99 in a hundred, 999 in a thousand took no longer.
+#[derive(Debug, Serialize)]
+pub struct Waits {
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+}
+
+/// How a flash sale ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Sale {
+    pub pieces: u64,
+    pub wanted: u64,
+    pub sold: i64,
+    /// Promised to orders, though none is under way.
+    pub still_held: i64,
+}
+
+impl Report {
+    /// Nothing has been measured yet.
+    pub fn new(options: &Options, settings: &[String]) -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            settings: settings.to_vec(),
+            customers: options.customers,
+            products: options.products,
+            connections: options.connections,
+            rate: options.rate,
+            measured: Vec::new(),
+            breaches: Vec::new(),
+        }
+    }
+}
+
+impl Measured {
+    /// The figures of this outcome.
+    pub fn of(scenario: Scenario, outcome: Outcome, took: Took, memory_mb: f64) -> Measured {
+        let ms = |share| outcome.within(share).as_secs_f64() * 1000.0;
+        let cores = |busy: Duration, of: Duration| busy.as_secs_f64() / of.as_secs_f64();
+        Measured {
+            scenario: scenario.to_string(),
+            answers: outcome.answers,
+            per_second: outcome.rate(),
+            settled_per_second: None,
+            wait_ms: Waits { p50: ms(0.5), p99: ms(0.99), p999: ms(0.999) },
+            cost_us: took.shop.as_secs_f64() * 1e6 / outcome.answers as f64,
+            shop_cores: cores(took.shop, took.span),
+            load_cores: cores(took.load, outcome.span),
+            memory_mb,
+            sale: None,
+            failures: outcome.failures,
+        }
+    }
+
+    /// What must not be.
+    pub fn breach(&self) -> Option<String> {
+        let sale = self.sale?;
+        let right = sale.pieces.min(sale.wanted) as i64;
+        let is_right = sale.sold == right && sale.still_held == 0;
+        (!is_right).then(|| {
+            format!(
+                "{}: {} of {} pieces were sold to {} who wanted one, and {} are held; right would be {right} and 0",
+                self.scenario, sale.sold, sale.pieces, sale.wanted, sale.still_held
+            )
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pace = match self.rate {
+            Some(rate) => format!("{rate} requests a second over at most {} connections", self.connections),
+            None => format!("{} connections that ask again as soon as they are answered", self.connections),
+        };
+        writeln!(
+            f,
+            "carmel {}, {} cores shared with the load, {} customers, {} products; {pace}",
+            self.version, self.cores, self.customers, self.products
+        )?;
+        self.settings.iter().try_for_each(|setting| writeln!(f, "  set {setting}"))?;
+        writeln!(
+            f,
+            "\n{:12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6} {:>6} {:>8}",
+            "scenario",
+            "per s",
+            "settled/s",
+            "p50 ms",
+            "p99 ms",
+            "p99.9 ms",
+            "cost µs",
+            "shop",
+            "load",
+            "memory"
+        )?;
+        for one in &self.measured {
+            let settled = one.settled_per_second.map(|rate| format!("{rate:.0}")).unwrap_or_default();
+            let Waits { p50, p99, p999 } = one.wait_ms;
+            writeln!(
+                f,
+                "{:12} {:>9.0} {settled:>9} {p50:>9.2} {p99:>9.2} {p999:>9.2} {:>9.0} {:>6.2} {:>6.2} {:>5.0} MB",
+                one.scenario, one.per_second, one.cost_us, one.shop_cores, one.load_cores, one.memory_mb
+            )?;
+        }
+        for one in &self.measured {
+            for (what, count) in &one.failures {
+                writeln!(f, "{}: {count} times {what}", one.scenario)?;
+            }
+            if let Some(sale) = one.sale {
+                writeln!(
+                    f,
+                    "{}: {} of {} sold, {} wanted one",
+                    one.scenario, sale.sold, sale.pieces, sale.wanted
+                )?;
+            }
+        }
+        writeln!(f)?;
+        self.breaches.iter().try_for_each(|breach| writeln!(f, "BREACH {breach}"))?;
+        write!(f, "{} breaches", self.breaches.len())
+    }
+}

@@ -1,0 +1,190 @@
+//! What is asked of a shop, each with a name that a user can choose it by.
+
+use std::{fmt, time::Duration};
+
+use clap::ValueEnum;
+use kernel::{Error, Result};
+use load::{Ask, Load, Outcome};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    Options, SETTLE,
+    crowd::{self, Crowd, Customer, Product, order},
+    report::{Measured, Sale, Took},
+    stage::Stage,
+};
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Pages of the catalogue, and products, one after the other.
+    Browse,
+    /// Every customer's account, once, in a shop that has just started.
+    ColdRead,
+    /// Every customer's account, again and again.
+    CachedRead,
+    /// New accounts, without a password.
+    SignUp,
+    /// Orders, of all products in turn, until each is paid.
+    Buy,
+    /// Every customer orders one of the same thing, of which there is too little.
+    FlashSale,
+    /// Eighty in a hundred browse, ten look at their account, five at their orders, four buy, one signs up.
+    Mixed,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("none is left out").get_name())
+    }
+}
+
+/// States in which an order has not ended.
+const UNDER_WAY: [&str; 5] = ["placed", "held", "authorised", "committed", "cancelling"];
+
+impl Scenario {
+    /// Runs it.
+    pub async fn run(self, stage: &Stage, crowd: &Crowd, options: &Options) -> Result<Measured> {
+        let run = Run { stage, crowd, load: load_of(stage, options) };
+        match self {
+            Scenario::Browse => run.measure(self, run.load.made(&|count| run.browse(count))).await,
+            Scenario::ColdRead => {
+                stage.restart().await?;
+                let all: Vec<Ask> = crowd.customers.iter().map(account).collect();
+                run.measure(self, run.load.once(&all)).await
+            }
+            Scenario::CachedRead => {
+                let account = |count| account(run.customer(count));
+                run.measure(self, run.load.made(&account)).await
+            }
+            Scenario::SignUp => run.measure(self, run.load.made(&|_| run.sign_up())).await,
+            Scenario::Buy => run.measure_orders(self, run.load.made(&|count| run.buy(count))).await,
+            Scenario::FlashSale => run.flash_sale(options.pieces).await,
+            Scenario::Mixed => run.measure(self, run.load.made(&|count| run.visit(count))).await,
+        }
+    }
+}
+
+fn load_of(stage: &Stage, options: &Options) -> Load {
+    Load {
+        address: stage.address,
+        connections: options.connections as usize,
+        span: Duration::from_secs(options.seconds),
+        per_second: options.rate.map(|rate| rate as f64),
+    }
+}
+
+fn account(customer: &Customer) -> Ask {
+    Ask::get(&format!("/users/{}", customer.id)).signed(&customer.token)
+}
+
+struct Run<'a> {
+    stage: &'a Stage,
+    crowd: &'a Crowd,
+    load: Load,
+}
+
+impl Run<'_> {
+    fn customer(&self, count: u64) -> &Customer {
+        &self.crowd.customers[count as usize % self.crowd.customers.len()]
+    }
+
+    /// Every customer meets another one each time.
+    fn product(&self, count: u64) -> &Product {
+        let (count, products) = (count as usize, &self.crowd.products);
+        &products[(count * 7 + count / self.crowd.customers.len()) % products.len()]
+    }
+
+    fn browse(&self, count: u64) -> Ask {
+        match count % 4 {
+            0 => Ask::get("/products?limit=20"),
+            _ => Ask::get(&format!("/products/{}", self.product(count).id)),
+        }
+    }
+
+    fn sign_up(&self) -> Ask {
+        let email = format!("{}@example.com", self.stage.world.uuid_v7().simple());
+        Ask::post("/users", json!({ "name": "New", "email": email }).to_string())
+    }
+
+    fn buy(&self, count: u64) -> Ask {
+        order(self.stage, self.customer(count), &self.product(count).sku)
+    }
+
+    fn visit(&self, count: u64) -> Ask {
+        let turn = count / 100; // so that the same customer does not always do the same
+        match count % 100 {
+            0..80 => self.browse(count),
+            80..90 => account(self.customer(turn)),
+            90..95 => Ask::get("/orders?limit=20").signed(&self.customer(turn).token),
+            95..99 => self.buy(turn * 4 + count % 4),
+            _ => self.sign_up(),
+        }
+    }
+
+    async fn flash_sale(&self, pieces: u64) -> Result<Measured> {
+        let sku = format!("flash-{}", self.stage.world.uuid_v7().simple());
+        crowd::put_up(self.stage, &self.crowd.owner, std::slice::from_ref(&sku), pieces).await?;
+        let orders: Vec<Ask> =
+            self.crowd.customers.iter().map(|customer| order(self.stage, customer, &sku)).collect();
+        let mut measured = self.measure_orders(Scenario::FlashSale, self.load.once(&orders)).await?;
+        let stock = self.look(&format!("/stock/{sku}")).await?;
+        let left = |what: &str| stock[what].as_i64().unwrap_or(i64::MIN);
+        measured.sale = Some(Sale {
+            pieces,
+            wanted: orders.len() as u64,
+            sold: pieces as i64 - left("on_hand"),
+            still_held: left("held"),
+        });
+        Ok(measured)
+    }
+
+    /// Runs a load and notes what it took of the machine, until no order is under way any more.
+    async fn measure(&self, scenario: Scenario, load: impl Future<Output = Outcome>) -> Result<Measured> {
+        let me = std::process::id();
+        let (before, my_before, began) = (self.stage.used().await.0, load::busy(me), Instant::now());
+        let outcome = load.await;
+        let mine = load::busy(me).saturating_sub(my_before);
+        if outcome.answers == 0 {
+            let message = format!("{scenario}: nothing was answered: {:?}", outcome.failures);
+            return Err(Error::unavailable("nothing_answered", message));
+        }
+        self.until_settled().await?;
+        let (used, memory_mb) = self.stage.used().await;
+        let took = Took { shop: used.saturating_sub(before), load: mine, span: began.elapsed() };
+        Ok(Measured::of(scenario, outcome, took, memory_mb))
+    }
+
+    /// The same of orders alone: how many have ended a second.
+    async fn measure_orders(
+        &self,
+        scenario: Scenario,
+        load: impl Future<Output = Outcome>,
+    ) -> Result<Measured> {
+        let began = Instant::now();
+        let mut measured = self.measure(scenario, load).await?;
+        measured.settled_per_second = Some(measured.answers as f64 / began.elapsed().as_secs_f64());
+        Ok(measured)
+    }
+
+    async fn until_settled(&self) -> Result<()> {
+        let until = Instant::now() + SETTLE;
+        for state in UNDER_WAY {
+            let path = format!("/orders?state={state}&limit=1");
+            while self.look(&path).await?["items"].as_array().is_some_and(|items| !items.is_empty()) {
+                if Instant::now() > until {
+                    let message =
+                        format!("there are orders in the state {state} after {} s", SETTLE.as_secs());
+                    return Err(Error::unavailable("not_settled", message));
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&self, path: &str) -> Result<Value> {
+        self.stage.must(Ask::get(path).signed(&self.crowd.owner)).await
+    }
+}

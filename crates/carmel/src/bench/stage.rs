@@ -1,0 +1,157 @@
+//! The shop that is measured: one process of this program.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use kernel::{Error, Result, World};
+use load::Ask;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::START;
+use crate::program::{self, Program, Start, free_port};
+
+const OWNER: &str = "owner@example.com";
+/// Of everybody here. Nobody else knows the shop.
+const PASSWORD: &str = "correct horse battery staple";
+const FINISH: Duration = Duration::from_secs(60);
+
+/// A running shop.
+pub struct Stage {
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// For ids of this run.
+    pub world: World,
+    shop: Program,
+}
+
+/// What a measurement wants otherwise than a shop: the provider answers at
+/// once, nobody looks at orders, tokens last, and passwords, which are only
+/// hashed while customers are made, are hashed quickly.
+const SETTINGS: [(&str, &str); 6] = [
+    ("CARMEL_PAYMENTS_SANDBOX_LATENCY_MS", "0"),
+    ("CARMEL_SCREENING_ORDERS_PER_HOUR", "1000000"),
+    ("CARMEL_TOKENS_ACCESS_MINUTES", "1440"),
+    ("CARMEL_PASSWORDS_MEMORY_KIB", "1024"),
+    ("CARMEL_PASSWORDS_ITERATIONS", "1"),
+    ("CARMEL_LOG_LEVEL", "warn"),
+];
+
+impl Stage {
+    /// Starts one with these settings (`--set` of the command line) on top.
+    pub async fn start(folder: &Path, settings: &[String], world: &World) -> Result<Stage> {
+        must_stay_here(settings)?;
+        let mut ports = (std::process::id().wrapping_mul(61) % 11_000) as u16;
+        let port = free_port(&mut ports)?;
+        let mut arguments = vec!["serve".to_owned()];
+        arguments.extend(settings.iter().map(|pair| format!("--set={pair}")));
+        let mut given: Vec<(String, String)> =
+            SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        given.push(("CARMEL_DATA_FOLDER".into(), folder.join("data").display().to_string()));
+        given.push(("PORT".into(), port.to_string()));
+        let start = Start {
+            name: "shop".into(),
+            program: std::env::current_exe().map_err(Error::internal)?,
+            beside: None,
+            arguments,
+            settings: given,
+            folder: folder.to_owned(),
+            as_nobody: false,
+            inside: None,
+        };
+        let owner = ["admin", "create", "--email", OWNER].map(str::to_owned).to_vec();
+        program::run(Start { arguments: owner, ..start.clone() }, &format!("{PASSWORD}\n")).await?;
+        let stage = Stage {
+            address: ([127, 0, 0, 1], port).into(),
+            world: world.clone(),
+            shop: Program::start(start)?,
+        };
+        stage.until_ready().await?;
+        Ok(stage)
+    }
+
+    /// The same shop with nothing in its memory.
+    pub async fn restart(&self) -> Result<()> {
+        self.shop.restart(rustix::process::Signal::TERM, Duration::ZERO).await?;
+        self.until_ready().await
+    }
+
+    /// Ends it, when it has finished what is under way.
+    pub async fn stop(&self) -> Result<()> {
+        self.shop.stop(FINISH).await
+    }
+
+    /// What an audit finds in the shop, which does not run.
+    pub async fn audit(&self) -> Result<Vec<String>> {
+        let arguments = ["audit", "--json"].map(str::to_owned).to_vec();
+        let (_, said) = program::output(Start { arguments, ..self.shop.start.clone() }, "").await?;
+        let report: Option<Value> = said
+            .find('{')
+            .and_then(|at| serde_json::Deserializer::from_str(&said[at..]).into_iter::<Value>().next()?.ok());
+        let breaches = report.as_ref().and_then(|report| report["breaches"].as_array());
+        let Some(breaches) = breaches else {
+            return Err(Error::unavailable("audit_failed", format!("carmel audit could not look: {said}")));
+        };
+        Ok(breaches.iter().map(|breach| format!("audit: {}", breach.as_str().unwrap_or_default())).collect())
+    }
+
+    /// The token of the owner, who may see everything.
+    pub async fn owner(&self) -> Result<String> {
+        let body = json!({ "email": OWNER, "password": PASSWORD });
+        let answer = self.must(Ask::post("/login", body.to_string())).await?;
+        Ok(answer["access_token"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Asks for what must be answered with 2xx.
+    pub async fn must(&self, ask: Ask) -> Result<Value> {
+        Ok(self.must_all(1, vec![ask]).await?.remove(0))
+    }
+
+    /// The same of many, so many at once.
+    pub async fn must_all(&self, at_once: usize, asks: Vec<Ask>) -> Result<Vec<Value>> {
+        let answers = load::ask_all(self.address, at_once, asks).await;
+        answers.map_err(|error| Error::unavailable("not_done", error.to_string()))
+    }
+
+    /// What the shop has used of the processors so far, and the memory that it has, in megabytes.
+    pub async fn used(&self) -> (Duration, f64) {
+        let id = self.shop.id().await.unwrap_or_default();
+        (load::busy(id), load::memory_mb(id, "VmRSS:"))
+    }
+
+    /// What each account of this shop signs in with.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
+    async fn until_ready(&self) -> Result<()> {
+        let until = Instant::now() + START;
+        loop {
+            let answer = load::ask(self.address, Ask::get("/readyz")).await;
+            if answer.is_ok_and(|answer| answer.is_done()) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let said = program::last_words(&self.shop.log());
+                let message = format!("the shop is not ready after {} s: {said}", START.as_secs());
+                return Err(Error::unavailable("shop_not_ready", message));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A shop that is somebody's must not be filled and asked by mistake.
+fn must_stay_here(settings: &[String]) -> Result<()> {
+    const ELSEWHERE: [&str; 4] = ["data.", "database.", "server.", "services."];
+    match settings.iter().find(|pair| ELSEWHERE.iter().any(|key| pair.trim_start().starts_with(key))) {
+        None => Ok(()),
+        Some(pair) => {
+            let key = pair.split('=').next().unwrap_or_default();
+            let message = format!(
+                "--set {key}: what is measured is a shop of its own, in one process on SQLite; settings of another \
+                 kind, such as jobs.concurrency, would be right"
+            );
+            Err(Error::invalid("not_to_be_measured", message))
+        }
+    }
+}

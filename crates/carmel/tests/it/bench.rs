@@ -1,0 +1,72 @@
+//! `carmel bench`: a small one of each kind.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::process::PROGRAM;
+
+fn bench(arguments: &[&str]) -> (bool, String, String) {
+    let done = Command::new(PROGRAM).arg("bench").args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.success(), text(&done.stdout), text(&done.stderr))
+}
+
+const SMALL: [&str; 10] =
+    ["--seconds", "1", "--customers", "30", "--products", "10", "--pieces", "12", "--connections", "4"];
+
+#[test]
+fn every_scenario_is_measured_and_exactly_what_there_is_is_sold() {
+    let (done, said, log) = bench(&[&SMALL[..], &["--json"]].concat());
+
+    assert!(done, "{said}{log}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let measured = report["measured"].as_array().unwrap();
+    let names: Vec<_> = measured.iter().map(|one| one["scenario"].as_str().unwrap()).collect();
+    assert_eq!(names, ["browse", "cold-read", "cached-read", "sign-up", "buy", "flash-sale", "mixed"]);
+    for one in measured {
+        let figure = |name: &str| one[name].as_f64().unwrap();
+        assert!(figure("per_second") > 0.0 && figure("cost_us") > 0.0 && figure("memory_mb") > 1.0, "{one}");
+        let wait = |name: &str| one["wait_ms"][name].as_f64().unwrap();
+        assert!(wait("p50") > 0.0 && wait("p50") <= wait("p99") && wait("p99") <= wait("p999"), "{one}");
+        assert_eq!(one["failures"], serde_json::json!({}), "{one}");
+    }
+    assert!(measured[4]["settled_per_second"].as_f64().unwrap() > 0.0);
+    let sale = &measured[5]["sale"];
+    assert_eq!(
+        (&sale["wanted"], &sale["sold"], &sale["still_held"]),
+        (&30.into(), &12.into(), &0.into()),
+        "{sale}"
+    );
+    assert_eq!(report["breaches"], serde_json::json!([]));
+}
+
+#[test]
+fn an_open_loop_asks_as_often_as_it_is_told() {
+    let (done, said, log) =
+        bench(&[&SMALL[..], &["--json", "--only", "cached-read,browse", "--rate", "40"]].concat());
+
+    assert!(done, "{said}{log}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let measured = report["measured"].as_array().unwrap();
+    assert_eq!(measured.len(), 2);
+    assert!(measured.iter().all(|one| one["answers"] == 40), "{said}");
+}
+
+#[test]
+fn what_it_cannot_do_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("something"), "").unwrap();
+    let there = folder.path().display().to_string();
+
+    let (done, _, full) = bench(&[&SMALL[..], &["--folder", &there]].concat());
+    let (other, _, unknown) = bench(&["--only", "bye"]);
+
+    let (moved, _, elsewhere) = bench(&["--set", "database.url=postgres://shop"]);
+    assert!(!done && full.contains("is not empty"), "{full}");
+    assert!(
+        !moved && elsewhere.contains("--set database.url: what is measured is a shop of its own"),
+        "{elsewhere}"
+    );
+    assert!(!other && unknown.contains("flash-sale"), "the names that there are: {unknown}");
+}
