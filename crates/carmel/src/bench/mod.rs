@@ -1,6 +1,7 @@
 //! `carmel bench`: fills a shop in a folder of its own, asks of it what
 //! customers ask, and says how much of that this machine bears.
 
+mod capacity;
 mod crowd;
 mod report;
 mod scenario;
@@ -40,6 +41,13 @@ pub struct Options {
     /// So many pieces of what everybody wants in the flash sale, where each customer orders one.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub pieces: u64,
+    /// Then also the most orders, account readers and browsers a second at which people still do not wait: six more
+    /// runs of each.
+    #[arg(long)]
+    pub capacity: bool,
+    /// What waiting means there: 99 in a hundred are answered within so many milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub within_ms: u64,
     /// Where the shop stands, and stays; a folder that is gone afterwards when nothing is said.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
@@ -49,9 +57,13 @@ pub struct Options {
 }
 
 impl Options {
-    fn scenarios(&self) -> Vec<Scenario> {
+    fn scenarios(&self) -> impl Iterator<Item = Scenario> {
         let all = <Scenario as clap::ValueEnum>::value_variants();
-        all.iter().filter(|one| self.only.is_empty() || self.only.contains(one)).copied().collect()
+        all.iter().copied().filter(|one| self.wants(*one))
+    }
+
+    fn wants(&self, scenario: Scenario) -> bool {
+        self.only.is_empty() || self.only.contains(&scenario)
     }
 }
 
@@ -86,7 +98,12 @@ async fn measure(options: &Options, settings: &[String], world: &World) -> Resul
     let mut report = Report::new(options, settings);
     for scenario in options.scenarios() {
         eprintln!("{scenario}");
-        report.measured.push(scenario.run(&stage, &crowd, options).await?);
+        let load = scenario::load_of(&stage, options);
+        report.measured.push(scenario.run(&stage, &crowd, load, options.pieces).await?);
+    }
+    for scenario in capacity::OF.into_iter().filter(|one| options.capacity && options.wants(*one)) {
+        eprintln!("the most of {scenario}");
+        report.capacity.push(capacity::find(scenario, &stage, &crowd, options).await?);
     }
     stage.stop().await?;
     report.breaches = stage.audit().await?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use load::Outcome;
 use serde::Serialize;
 
-use super::{Options, Scenario};
+use super::{Options, Scenario, capacity::Capacity};
 
 /// What was measured, and how.
 #[derive(Debug, Serialize)]
@@ -22,6 +22,9 @@ pub struct Report {
     /// Of an open loop: so many requests were asked a second.
     pub rate: Option<u64>,
     pub measured: Vec<Measured>,
+    /// The most that is borne, if that was looked for: so many milliseconds are no wait.
+    pub within_ms: u64,
+    pub capacity: Vec<Capacity>,
     /// What must not be: oversold, or found by the audit.
     pub breaches: Vec<String>,
 }
@@ -89,6 +92,8 @@ impl Report {
             connections: options.connections,
             rate: options.rate,
             measured: Vec::new(),
+            within_ms: options.within_ms,
+            capacity: Vec::new(),
             breaches: Vec::new(),
         }
     }
@@ -174,6 +179,14 @@ impl fmt::Display for Report {
                     one.scenario, sale.sold, sale.pieces, sale.wanted
                 )?;
             }
+        }
+        for most in &self.capacity {
+            let (per_second, p99) = (most.per_second, most.p99_ms);
+            writeln!(
+                f,
+                "{}: {per_second:.0} a second at a p99 of {p99:.0} ms (wanted: {} ms)",
+                most.scenario, self.within_ms
+            )?;
         }
         writeln!(f)?;
         self.breaches.iter().try_for_each(|breach| writeln!(f, "BREACH {breach}"))?;

@@ -44,9 +44,9 @@ impl fmt::Display for Scenario {
 const UNDER_WAY: [&str; 5] = ["placed", "held", "authorised", "committed", "cancelling"];
 
 impl Scenario {
-    /// Runs it.
-    pub async fn run(self, stage: &Stage, crowd: &Crowd, options: &Options) -> Result<Measured> {
-        let run = Run { stage, crowd, load: load_of(stage, options) };
+    /// Runs it; of what a flash sale is about there are so many pieces.
+    pub async fn run(self, stage: &Stage, crowd: &Crowd, load: Load, pieces: u64) -> Result<Measured> {
+        let run = Run { stage, crowd, load };
         match self {
             Scenario::Browse => run.measure(self, run.load.made(&|count| run.browse(count))).await,
             Scenario::ColdRead => {
@@ -60,13 +60,14 @@ impl Scenario {
             }
             Scenario::SignUp => run.measure(self, run.load.made(&|_| run.sign_up())).await,
             Scenario::Buy => run.measure_orders(self, run.load.made(&|count| run.buy(count))).await,
-            Scenario::FlashSale => run.flash_sale(options.pieces).await,
+            Scenario::FlashSale => run.flash_sale(pieces).await,
             Scenario::Mixed => run.measure(self, run.load.made(&|count| run.visit(count))).await,
         }
     }
 }
 
-fn load_of(stage: &Stage, options: &Options) -> Load {
+/// As the user wants it.
+pub fn load_of(stage: &Stage, options: &Options) -> Load {
     Load {
         address: stage.address,
         connections: options.connections as usize,

@@ -54,6 +54,20 @@ fn an_open_loop_asks_as_often_as_it_is_told() {
 }
 
 #[test]
+fn the_most_that_is_borne_is_looked_for_and_all_that_was_tried_is_said() {
+    let wanted = ["--json", "--only", "cached-read", "--capacity", "--within-ms", "1000"];
+    let (done, said, log) = bench(&[&SMALL[..], &wanted].concat());
+
+    assert!(done, "{said}{log}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let most = &report["capacity"][0];
+    let tried = most["tried"].as_array().unwrap();
+    let borne = tried.iter().filter(|one| one["borne"] == true).map(|one| one["rate"].as_f64().unwrap());
+    assert_eq!((tried.len(), &most["scenario"]), (6, &"cached-read".into()));
+    assert_eq!(most["per_second"].as_f64().unwrap(), borne.fold(0.0, f64::max), "{most}");
+}
+
+#[test]
 fn what_it_cannot_do_is_said() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("something"), "").unwrap();
