@@ -17,6 +17,7 @@ use std::{collections::BTreeSet, time::Duration};
 use db::{Target, Tx};
 use kernel::{Error, Kind, Result, Time, World};
 use serde::Serialize;
+use serde_json::Value;
 
 pub use self::past::Past;
 use self::{
@@ -92,6 +93,17 @@ pub async fn repair(shop: &Shop, terms: Terms) -> Result<Report> {
     let (_, found) = suspects(shop, terms).await?;
     let mended = repair::repair(shop, &found.events).await?;
     Ok(Report { mended, ..audit_by(shop, terms).await? })
+}
+
+/// The breaches in what `carmel audit --json` printed. Fails (`audit_failed`)
+/// when it printed no report: then it could not look.
+pub fn breaches_said(said: &str) -> Result<Vec<String>> {
+    let printed = said.find('{').map(|at| serde_json::Deserializer::from_str(&said[at..]));
+    let report: Option<Value> = printed.and_then(|report| report.into_iter().next()?.ok());
+    let breaches = report.as_ref().and_then(|report| report["breaches"].as_array());
+    let breaches = breaches
+        .ok_or_else(|| Error::unavailable("audit_failed", format!("carmel audit could not look: {said}")))?;
+    Ok(breaches.iter().map(|breach| format!("audit: {}", breach.as_str().unwrap_or_default())).collect())
 }
 
 /// `carmel audit`, on the shop of these settings. It mends by the clock on the

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::START;
-use crate::program::{self, Program, Start, free_port};
+use crate::{
+    audit,
+    program::{self, Program, Start, free_port},
+};
 
 const OWNER: &str = "owner@example.com";
 /// Of everybody here. Nobody else knows the shop.
@@ -84,14 +87,7 @@ impl Stage {
     pub async fn audit(&self) -> Result<Vec<String>> {
         let arguments = ["audit", "--json"].map(str::to_owned).to_vec();
         let (_, said) = program::output(Start { arguments, ..self.shop.start.clone() }, "").await?;
-        let report: Option<Value> = said
-            .find('{')
-            .and_then(|at| serde_json::Deserializer::from_str(&said[at..]).into_iter::<Value>().next()?.ok());
-        let breaches = report.as_ref().and_then(|report| report["breaches"].as_array());
-        let Some(breaches) = breaches else {
-            return Err(Error::unavailable("audit_failed", format!("carmel audit could not look: {said}")));
-        };
-        Ok(breaches.iter().map(|breach| format!("audit: {}", breach.as_str().unwrap_or_default())).collect())
+        audit::breaches_said(&said)
     }
 
     /// The token of the owner, who may see everything.

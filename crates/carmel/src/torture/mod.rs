@@ -24,7 +24,7 @@ use std::{
 
 use kernel::{Error, Result, World};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 
 use self::{
@@ -36,7 +36,7 @@ use self::{
     report::{Recovery, Report},
     stage::{Stage, Wanted},
 };
-use crate::program;
+use crate::{audit, program};
 
 const OWNER: &str = "owner@example.com";
 /// How long a shop may take until it is ready, with all that is new in it.
@@ -291,12 +291,5 @@ async fn compare(
 /// What `carmel audit` finds.
 async fn audit(stage: &Stage) -> Result<Vec<String>> {
     let (_, said) = stage.command(&["audit", "--json"], "").await?;
-    let report = said
-        .find('{')
-        .and_then(|at| serde_json::Deserializer::from_str(&said[at..]).into_iter::<Value>().next()?.ok());
-    let breaches = report.as_ref().and_then(|report| report["breaches"].as_array());
-    let Some(breaches) = breaches else {
-        return Err(Error::unavailable("audit_failed", format!("carmel audit could not look: {said}")));
-    };
-    Ok(breaches.iter().map(|breach| format!("audit: {}", breach.as_str().unwrap_or_default())).collect())
+    audit::breaches_said(&said)
 }
