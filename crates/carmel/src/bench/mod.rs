@@ -3,13 +3,14 @@
 
 mod capacity;
 mod crowd;
+mod page;
 mod report;
 mod scenario;
 mod stage;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use kernel::{Result, World};
+use kernel::{Error, Result, World};
 use serde_json::json;
 
 pub use self::scenario::Scenario;
@@ -51,6 +52,9 @@ pub struct Options {
     /// Where the shop stands, and stays; a folder that is gone afterwards when nothing is said.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+    /// The report also as a page (HTML), with a plot of what was tried by `--capacity`.
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
     /// The report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -108,8 +112,14 @@ async fn measure(options: &Options, settings: &[String], world: &World) -> Resul
     stage.stop().await?;
     report.breaches = stage.audit().await?;
     report.breaches.extend(report.measured.iter().filter_map(report::Measured::breach));
+    if let Some(file) = &options.page {
+        std::fs::write(file, page::page(&report)?).map_err(|error| {
+            let message = format!("--page {} cannot be written: {error}", file.display());
+            Error::invalid("page_not_written", message)
+        })?;
+    }
     if is_own {
-        std::fs::remove_dir_all(&folder).map_err(kernel::Error::internal)?;
+        std::fs::remove_dir_all(&folder).map_err(Error::internal)?;
     }
     Ok(report)
 }

@@ -133,18 +133,47 @@ impl Measured {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report {
+    /// How it was measured, in a sentence.
+    pub fn how(&self) -> String {
         let pace = match self.rate {
             Some(rate) => format!("{rate} requests a second over at most {} connections", self.connections),
             None => format!("{} connections that ask again as soon as they are answered", self.connections),
         };
-        writeln!(
-            f,
-            "carmel {}, {} cores shared with the load, {} customers, {} products; {pace}",
-            self.version, self.cores, self.customers, self.products
-        )?;
-        self.settings.iter().try_for_each(|setting| writeln!(f, "  set {setting}"))?;
+        let set: Vec<String> = self.settings.iter().map(|setting| format!(", {setting}")).collect();
+        format!(
+            "{} cores shared with the load, {} customers, {} products, {pace}{}",
+            self.cores,
+            self.customers,
+            self.products,
+            set.concat()
+        )
+    }
+
+    /// What else there is to say: failures, what was sold, the most that is borne.
+    pub fn remarks(&self) -> Vec<String> {
+        let of_one = |one: &Measured| {
+            let failures =
+                one.failures.iter().map(|(what, count)| format!("{}: {count} times {what}", one.scenario));
+            let sale = one.sale.map(|sale| {
+                format!("{}: {} of {} sold, {} wanted one", one.scenario, sale.sold, sale.pieces, sale.wanted)
+            });
+            failures.chain(sale).collect::<Vec<_>>()
+        };
+        let most = self.capacity.iter().map(|most| {
+            let (per_second, p99, wanted) = (most.per_second, most.p99_ms, self.within_ms);
+            format!(
+                "{}: {per_second:.0} a second at a p99 of {p99:.0} ms (wanted: {wanted} ms)",
+                most.scenario
+            )
+        });
+        self.measured.iter().flat_map(of_one).chain(most).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "carmel {}: {}", self.version, self.how())?;
         writeln!(
             f,
             "\n{:12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6} {:>6} {:>8}",
@@ -168,26 +197,7 @@ impl fmt::Display for Report {
                 one.scenario, one.per_second, one.cost_us, one.shop_cores, one.load_cores, one.memory_mb
             )?;
         }
-        for one in &self.measured {
-            for (what, count) in &one.failures {
-                writeln!(f, "{}: {count} times {what}", one.scenario)?;
-            }
-            if let Some(sale) = one.sale {
-                writeln!(
-                    f,
-                    "{}: {} of {} sold, {} wanted one",
-                    one.scenario, sale.sold, sale.pieces, sale.wanted
-                )?;
-            }
-        }
-        for most in &self.capacity {
-            let (per_second, p99) = (most.per_second, most.p99_ms);
-            writeln!(
-                f,
-                "{}: {per_second:.0} a second at a p99 of {p99:.0} ms (wanted: {} ms)",
-                most.scenario, self.within_ms
-            )?;
-        }
+        self.remarks().iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f)?;
         self.breaches.iter().try_for_each(|breach| writeln!(f, "BREACH {breach}"))?;
         write!(f, "{} breaches", self.breaches.len())

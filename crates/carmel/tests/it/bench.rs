@@ -55,7 +55,9 @@ fn an_open_loop_asks_as_often_as_it_is_told() {
 
 #[test]
 fn the_most_that_is_borne_is_looked_for_and_all_that_was_tried_is_said() {
-    let wanted = ["--json", "--only", "cached-read", "--capacity", "--within-ms", "1000"];
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html").display().to_string();
+    let wanted = ["--json", "--only", "cached-read", "--capacity", "--within-ms", "1000", "--page", &page];
     let (done, said, log) = bench(&[&SMALL[..], &wanted].concat());
 
     assert!(done, "{said}{log}");
@@ -65,6 +67,9 @@ fn the_most_that_is_borne_is_looked_for_and_all_that_was_tried_is_said() {
     let borne = tried.iter().filter(|one| one["borne"] == true).map(|one| one["rate"].as_f64().unwrap());
     assert_eq!((tried.len(), &most["scenario"]), (6, &"cached-read".into()));
     assert_eq!(most["per_second"].as_f64().unwrap(), borne.fold(0.0, f64::max), "{most}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("<td>cached-read<td>"), "{page}");
+    assert_eq!(page.matches("<circle").count(), 6, "one for each rate that was tried: {page}");
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! The report as a page: one file that needs nothing else.
+
+use std::fmt::{Display, Write};
+
+use kernel::{Error, Result};
+use plotters::prelude::*;
+
+use super::{
+    capacity::Capacity,
+    report::{Measured, Report},
+};
+
+const STYLE: &str = "
+    body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+    table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; text-align: right }
+    th { border-bottom: 2px solid #1b1f24; vertical-align: bottom } td { border-bottom: 1px solid #d0d7de }
+    th:first-child, td:first-child { text-align: left } .note { color: #57606a } .breach { color: #b42318 }
+    svg { max-width: 100%; height: auto }";
+
+/// The page, as HTML.
+pub fn page(report: &Report) -> Result<String> {
+    let mut page = String::new();
+    write(&mut page, report).map_err(Error::internal)?;
+    for most in &report.capacity {
+        let title =
+            format!("{}: {:.0} a second at a p99 of {:.0} ms", most.scenario, most.per_second, most.p99_ms);
+        let plot = plot(most, report.within_ms).map_err(Error::internal)?;
+        page.push_str(&format!("<h2>{}</h2>\n{plot}\n", escaped(&title)));
+    }
+    Ok(page)
+}
+
+fn write(page: &mut String, report: &Report) -> std::fmt::Result {
+    let title = format!("carmel {} on {} cores", report.version, report.cores);
+    writeln!(page, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>")?;
+    writeln!(
+        page,
+        "<meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style><h1>{title}</h1>"
+    )?;
+    writeln!(page, "<p class=\"note\">{}.</p>", escaped(&report.how()))?;
+    page.push_str(
+        "<table><tr><th>scenario<th>answers a second<th>orders ended a second<th>p50, ms<th>p99, ms<th>p99.9, ms\
+         <th>cost, µs<th>cores: shop<th>cores: load<th>memory, MB</tr>\n",
+    );
+    report.measured.iter().try_for_each(|one| row(page, one))?;
+    page.push_str("</table>\n");
+    for line in report.remarks() {
+        writeln!(page, "<p>{}</p>", escaped(&line))?;
+    }
+    for breach in &report.breaches {
+        writeln!(page, "<p class=\"breach\">BREACH {}</p>", escaped(breach))?;
+    }
+    writeln!(page, "<p>{} breaches</p>", report.breaches.len())
+}
+
+fn row(page: &mut String, one: &Measured) -> std::fmt::Result {
+    let settled = one.settled_per_second.map(|rate| format!("{rate:.0}")).unwrap_or_default();
+    writeln!(
+        page,
+        "<tr><td>{}<td>{:.0}<td>{settled}<td>{:.2}<td>{:.2}<td>{:.2}<td>{:.0}<td>{:.2}<td>{:.2}<td>{:.0}</tr>",
+        one.scenario,
+        one.per_second,
+        one.wait_ms.p50,
+        one.wait_ms.p99,
+        one.wait_ms.p999,
+        one.cost_us,
+        one.shop_cores,
+        one.load_cores,
+        one.memory_mb
+    )
+}
+
+/// How long people wait at each rate that was tried, as SVG: filled where it is borne.
+fn plot(
+    most: &Capacity,
+    within_ms: u64,
+) -> std::result::Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let mut tried: Vec<_> =
+        most.tried.iter().map(|one| (one.rate, one.p99_ms.max(0.01), one.borne)).collect();
+    tried.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let waits = || tried.iter().map(|one| one.1).chain([within_ms as f64]);
+    let (least, longest) = (waits().fold(f64::MAX, f64::min) / 2.0, waits().fold(0.0, f64::max) * 2.0);
+    let fastest = tried.last().map_or(1.0, |one| one.0) * 1.05;
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (900, 360)).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..fastest, (least..longest).log_scale())?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("asked a second")
+            .y_desc("p99, ms")
+            .axis_desc_style(("sans-serif", 16))
+            .label_style(("sans-serif", 14))
+            .draw()?;
+        let limit = [(0.0, within_ms as f64), (fastest, within_ms as f64)];
+        chart.draw_series(LineSeries::new(limit, RGBColor(180, 35, 24)))?;
+        chart.draw_series(LineSeries::new(tried.iter().map(|one| (one.0, one.1)), RGBColor(9, 105, 218)))?;
+        chart.draw_series(tried.iter().map(|(rate, wait, borne)| {
+            let color = RGBColor(9, 105, 218);
+            let style = if *borne { color.filled() } else { color.stroke_width(2) };
+            Circle::new((*rate, *wait), 5, style)
+        }))?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+fn escaped(text: &impl Display) -> String {
+    text.to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
