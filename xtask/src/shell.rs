@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
     thread,
+    time::{Duration, Instant},
 };
 
 /// What a step says when it fails: a sentence, perhaps with lines below it.
@@ -100,24 +101,40 @@ pub struct Begun {
 impl Begun {
     /// Starts it; what it says is kept until it has ended.
     pub fn begin(command: &mut Command) -> Done<Begun> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| cannot_start(command, &error))?;
         Ok(Begun { line: line(command), child })
     }
 
-    /// Waits for its end and shows what it said; an error when it does not end well.
-    pub fn end(mut self) -> Done {
-        let (mut said, mut failed) = (String::new(), String::new());
+    /// Waits for its end and shows what it said; an error when it does not end
+    /// well. After so long its input is closed, which may tell it to come to an end.
+    pub fn end(mut self, patience: Duration) -> Done {
+        let input = self.child.stdin.take();
         let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
-        // What is not read in time fills its pipe, and it waits.
-        thread::scope(|scope| {
-            scope.spawn(|| err.map(|mut err| err.read_to_string(&mut failed)));
-            out.map(|mut out| out.read_to_string(&mut said))
+        let (said, failed) = thread::scope(|scope| {
+            // What is not read in time fills its pipe, and it waits.
+            let (said, failed) = (scope.spawn(|| all_of(out)), scope.spawn(|| all_of(err)));
+            let until = Instant::now() + patience;
+            while !said.is_finished() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(50));
+            }
+            drop(input);
+            (said.join().unwrap_or_default(), failed.join().unwrap_or_default())
         });
         print!("{said}{failed}");
         let status = self.child.wait().map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.line)) }
     }
+}
+
+fn all_of(said: Option<impl Read>) -> String {
+    let mut text = Vec::new();
+    if let Some(mut said) = said
+        && let Err(error) = said.read_to_end(&mut text)
+    {
+        return format!("what it said cannot be read: {error}");
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 impl Drop for Begun {
@@ -163,10 +180,13 @@ mod tests {
     fn what_runs_beside_may_say_much_and_its_end_is_told() {
         let shell = |text: &str| Begun::begin(Command::new("sh").args(["-c", text]));
 
-        let well = shell("yes | head -c 200000; yes | head -c 200000 >&2").unwrap().end();
-        let badly = shell("exit 3").unwrap().end();
+        let long = Duration::from_secs(60);
+        let well = shell("yes | head -c 200000; yes | head -c 200000 >&2").unwrap().end(long);
+        let badly = shell("exit 3").unwrap().end(long);
+        let told = shell("cat").unwrap().end(Duration::ZERO);
 
         assert_eq!(well, Ok(()));
+        assert_eq!(told, Ok(()), "it ends when its input is closed");
         assert!(badly.unwrap_err().contains("exit status: 3"));
     }
 }

@@ -47,9 +47,10 @@ pub fn simulate(arguments: &[String]) -> Done {
     run(simulator(&mut cargo()).args(arguments))
 }
 
-/// Begins to build it and to simulate many seeds, on what the tests leave of the processors.
+/// Begins to build it and to simulate many seeds, on what the tests leave of the processors. Comes to an end when its
+/// input is closed.
 pub fn begin_to_simulate() -> Done<Begun> {
-    Begun::begin(simulator(&mut cargo_beside()).args(["--seeds", SEEDS]))
+    Begun::begin(simulator(&mut cargo_beside()).args(["--seeds", SEEDS, "--while-input"]))
 }
 
 fn simulator(cargo: &mut Command) -> &mut Command {

@@ -4,6 +4,7 @@ use std::{
     env,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 };
 
 const SERVERS: &str = "servers";
+
+/// How long simulating may go on when the tests are over: on few processors they leave too little for all seeds.
+const AFTER_THE_TESTS: Duration = Duration::from_secs(300);
 
 /// What names a pgbouncer newer than Debian 12's …
 const PGBOUNCER: &str = "CARMEL_TEST_PGBOUNCER";
@@ -42,7 +46,7 @@ pub fn test(full: bool, filter: Option<&str>) -> Done {
             let simulating = filter.is_none().then(steps::begin_to_simulate);
             stages.run("tests", || tests(full, filter, server, &mut counts));
             if let Some(simulating) = simulating {
-                stages.run("simulation, after the tests", || simulating?.end());
+                stages.run("simulation, after the tests", || simulating?.end(AFTER_THE_TESTS));
             }
         }
         _ => stages.not_run("tests"),

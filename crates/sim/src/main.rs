@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Instant,
@@ -42,6 +42,9 @@ struct Args {
     /// Tell everything that happens.
     #[arg(long)]
     tell: bool,
+    /// Come to an end when standard input does, behind the first thousand.
+    #[arg(long)]
+    while_input: bool,
     /// Go on behind a breach.
     #[arg(long)]
     go_on: bool,
@@ -129,18 +132,30 @@ impl fmt::Display for Sum {
     }
 }
 
+/// So many seeds are simulated even if they are to come to an end.
+const AT_LEAST: u64 = 1_000;
+
 /// Simulates the seeds, up to the first breach unless it is to go on.
 #[allow(clippy::print_stdout)]
 fn simulate(template: &Arc<Template>, args: &Args, planted: Option<&'static str>) -> Sum {
     let began = Instant::now();
     let next = AtomicU64::new(args.from);
+    let called = Arc::new(AtomicBool::new(false));
+    if args.while_input {
+        let called = called.clone();
+        thread::spawn(move || {
+            drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+            called.store(true, Ordering::Relaxed);
+        });
+    }
     let sum = Mutex::new(Sum::default());
     thread::scope(|scope| {
         for _ in 0..args.threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let stop = !args.go_on && !sum.lock().unwrap().broken.is_empty();
+                    let enough = called.load(Ordering::Relaxed) && seed >= args.from + AT_LEAST;
+                    let stop = enough || !args.go_on && !sum.lock().unwrap().broken.is_empty();
                     if seed >= args.from + args.seeds || stop {
                         return;
                     }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 pub use self::scenario::Scenario;
 use self::{report::Report, stage::Stage};
-use crate::program;
+use crate::{program, relocate};
 
 /// What the command is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,6 +49,10 @@ pub struct Options {
     /// What waiting means there: 99 in a hundred are answered within so many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub within_ms: u64,
+    /// The shop is in this database of PostgreSQL, which must be empty and is full afterwards; on SQLite when nothing
+    /// is said. Whoever is on this machine can read the address while the command runs.
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
     /// Where the shop stands, and stays; a folder that is gone afterwards when nothing is said.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
@@ -90,8 +94,11 @@ pub async fn bench(options: &Options, settings: &[String], world: &World) -> Exi
 }
 
 async fn measure(options: &Options, settings: &[String], world: &World) -> Result<Report> {
+    if let Some(url) = &options.postgres {
+        relocate::must_be_empty(url, world).await?;
+    }
     let (folder, is_own) = program::own_folder(options.folder.as_deref(), "bench", world)?;
-    let stage = Stage::start(&folder, settings, world).await?;
+    let stage = Stage::start(&folder, options.postgres.as_deref(), settings, world).await?;
     eprintln!(
         "a shop in {}, with {} customers and {} products",
         folder.display(),

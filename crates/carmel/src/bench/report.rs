@@ -14,6 +14,8 @@ pub struct Report {
     pub version: &'static str,
     /// How many processors there are. The load has run on them as well.
     pub cores: usize,
+    /// `SQLite` or `PostgreSQL`. The processes of PostgreSQL are in no figure of the shop.
+    pub database: &'static str,
     /// What was set besides the defaults.
     pub settings: Vec<String>,
     pub customers: u64,
@@ -86,6 +88,7 @@ impl Report {
         Report {
             version: env!("CARGO_PKG_VERSION"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            database: if options.postgres.is_some() { "PostgreSQL" } else { "SQLite" },
             settings: settings.to_vec(),
             customers: options.customers,
             products: options.products,
@@ -142,7 +145,8 @@ impl Report {
         };
         let set: Vec<String> = self.settings.iter().map(|setting| format!(", {setting}")).collect();
         format!(
-            "{} cores shared with the load, {} customers, {} products, {pace}{}",
+            "{}, {} cores shared with the load, {} customers, {} products, {pace}{}",
+            self.database,
             self.cores,
             self.customers,
             self.products,

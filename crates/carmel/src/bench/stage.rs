@@ -40,8 +40,14 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 impl Stage {
-    /// Starts one with these settings (`--set` of the command line) on top.
-    pub async fn start(folder: &Path, settings: &[String], world: &World) -> Result<Stage> {
+    /// Starts one, on SQLite or in an empty database of PostgreSQL, with these
+    /// settings (`--set` of the command line) on top.
+    pub async fn start(
+        folder: &Path,
+        postgres: Option<&str>,
+        settings: &[String],
+        world: &World,
+    ) -> Result<Stage> {
         must_stay_here(settings)?;
         let mut ports = (std::process::id().wrapping_mul(61) % 11_000) as u16;
         let port = free_port(&mut ports)?;
@@ -50,6 +56,7 @@ impl Stage {
         let mut given: Vec<(String, String)> =
             SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         given.push(("CARMEL_DATA_FOLDER".into(), folder.join("data").display().to_string()));
+        given.extend(postgres.map(|url| ("DATABASE_URL".to_owned(), url.to_owned())));
         given.push(("PORT".into(), port.to_string()));
         let start = Start {
             name: "shop".into(),
@@ -85,7 +92,7 @@ impl Stage {
 
     /// What an audit finds in the shop, which does not run.
     pub async fn audit(&self) -> Result<Vec<String>> {
-        let arguments = ["audit", "--json"].map(str::to_owned).to_vec();
+        let arguments = ["audit", "--json", "--stopped"].map(str::to_owned).to_vec();
         let (_, said) = program::output(Start { arguments, ..self.shop.start.clone() }, "").await?;
         audit::breaches_said(&said)
     }
@@ -144,8 +151,8 @@ fn must_stay_here(settings: &[String]) -> Result<()> {
         Some(pair) => {
             let key = pair.split('=').next().unwrap_or_default();
             let message = format!(
-                "--set {key}: what is measured is a shop of its own, in one process on SQLite; settings of another \
-                 kind, such as jobs.concurrency, would be right"
+                "--set {key}: what is measured is a shop of its own, in one process; settings of another kind, such \
+                 as jobs.concurrency, would be right, and --postgres for another database"
             );
             Err(Error::invalid("not_to_be_measured", message))
         }

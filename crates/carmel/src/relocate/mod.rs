@@ -36,6 +36,11 @@ use crate::{
 pub use destination::Destination;
 pub use mark::may_open;
 
+/// Fails (`target_not_empty`) when a shop, or the beginning of one, is in this database of PostgreSQL.
+pub async fn must_be_empty(url: &str, world: &World) -> Result<()> {
+    There { url, id: "" }.look(world).await.map(drop)
+}
+
 /// Moves the shop, or goes on where an earlier run of it ended.
 pub async fn relocate(config: &Config, world: &World, to: &str) -> Result<()> {
     must_be_embedded(config)?;

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use testkit::postgres::Server;
 
 use crate::process::PROGRAM;
 
@@ -51,6 +52,20 @@ fn an_open_loop_asks_as_often_as_it_is_told() {
     let measured = report["measured"].as_array().unwrap();
     assert_eq!(measured.len(), 2);
     assert!(measured.iter().all(|one| one["answers"] == 40), "{said}");
+}
+
+#[test]
+fn a_shop_in_postgres_is_measured_in_an_empty_database_and_in_no_other() {
+    let url = Server::shared().database();
+    let on_it = [&SMALL[..], &["--json", "--only", "buy,flash-sale", "--postgres", &url]].concat();
+
+    let (done, said, log) = bench(&on_it);
+    let (again, _, refused) = bench(&on_it);
+
+    assert!(done, "{said}{log}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&report["database"], &report["breaches"]), (&"PostgreSQL".into(), &serde_json::json!([])));
+    assert!(!again && refused.contains("there is something in that database already"), "{refused}");
 }
 
 #[test]
