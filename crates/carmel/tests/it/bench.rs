@@ -56,7 +56,8 @@ fn an_open_loop_asks_as_often_as_it_is_told() {
 
 #[test]
 fn a_shop_in_postgres_is_measured_in_an_empty_database_and_in_no_other() {
-    let url = Server::shared().database();
+    let server = Server::shared();
+    let url = server.database();
     let on_it = [&SMALL[..], &["--json", "--only", "buy,flash-sale", "--postgres", &url]].concat();
 
     let (done, said, log) = bench(&on_it);
