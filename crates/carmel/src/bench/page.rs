@@ -79,7 +79,9 @@ fn plot(
         most.tried.iter().map(|one| (one.rate, one.p99_ms.max(0.01), one.borne)).collect();
     tried.sort_by(|one, other| one.0.total_cmp(&other.0));
     let waits = || tried.iter().map(|one| one.1).chain([within_ms as f64]);
-    let (least, longest) = (waits().fold(f64::MAX, f64::min) / 2.0, waits().fold(0.0, f64::max) * 2.0);
+    // Whole decades, so that there are always two lines with a number.
+    let least = 10_f64.powf(waits().fold(f64::MAX, f64::min).log10().floor());
+    let longest = 10_f64.powf((waits().fold(0.0, f64::max) * 1.01).log10().ceil());
     let fastest = tried.last().map_or(1.0, |one| one.0) * 1.05;
     let mut svg = String::new();
     {
