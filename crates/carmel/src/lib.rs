@@ -21,10 +21,12 @@ pub mod shop;
 pub mod torture;
 mod up;
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{fmt::Display, io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use kernel::{Error, Kind, Result, World};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     config::{Config, LogFormat},
@@ -313,6 +315,29 @@ async fn audited(config: &Config, world: &World, how: &AuditArguments) -> ExitCo
         Ok(report) => say(&report, how.json),
         Err(error) => {
             eprintln!("carmel: the audit could not look: {}", error.chain());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints what a command of this name found, or why it found nothing. Its exit
+/// status: 0 when all is well, 1 when not, 2 when it could not look.
+fn conclude<R: Display + Serialize>(
+    name: &str,
+    found: Result<R>,
+    as_json: bool,
+    is_well: impl FnOnce(&R) -> bool,
+) -> ExitCode {
+    match found {
+        Ok(report) => {
+            match as_json {
+                true => println!("{}", json!(report)),
+                false => println!("{report}"),
+            }
+            ExitCode::from(u8::from(!is_well(&report)))
+        }
+        Err(error) => {
+            eprintln!("carmel {name}: {}", error.chain());
             ExitCode::from(2)
         }
     }

@@ -4,7 +4,10 @@ use kernel::Result;
 use load::Ask;
 use serde_json::{Value, json};
 
-use super::{Options, stage::Stage};
+use super::{
+    Options,
+    stage::{PASSWORD, Stage},
+};
 
 /// Customers and products of a shop, and who owns it.
 pub struct Crowd {
@@ -42,13 +45,12 @@ pub async fn gather(stage: &Stage, options: &Options) -> Result<Crowd> {
     let owner = stage.owner().await?;
     let emails: Vec<String> = (0..options.customers).map(|n| format!("buyer-{n}@example.com")).collect();
     let of_each = |make: &dyn Fn(&String) -> Ask| emails.iter().map(make).collect::<Vec<_>>();
-    let password = stage.password();
     let sign_up = |email: &String| {
-        Ask::post("/users", json!({ "name": "Buyer", "email": email, "password": password }).to_string())
+        Ask::post("/users", json!({ "name": "Buyer", "email": email, "password": PASSWORD }).to_string())
     };
     stage.must_all(AT_ONCE, of_each(&sign_up)).await?;
     let sign_in =
-        |email: &String| Ask::post("/login", json!({ "email": email, "password": password }).to_string());
+        |email: &String| Ask::post("/login", json!({ "email": email, "password": PASSWORD }).to_string());
     let signed_in = stage.must_all(AT_ONCE, of_each(&sign_in)).await?;
     let customers = signed_in
         .iter()

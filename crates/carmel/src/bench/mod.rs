@@ -11,7 +11,6 @@ mod stage;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use kernel::{Error, Result, World};
-use serde_json::json;
 
 pub use self::scenario::Scenario;
 use self::{report::Report, stage::Stage};
@@ -53,7 +52,8 @@ pub struct Options {
     /// is said. Whoever is on this machine can read the address while the command runs.
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
-    /// Where the shop stands, and stays; a folder that is gone afterwards when nothing is said.
+    /// Where the shop stands, and stays; a folder that is gone afterwards, unless there are breaches, when nothing is
+    /// said.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
     /// The report also as a page (HTML), with a plot of what was tried by `--capacity`.
@@ -70,6 +70,14 @@ impl Options {
         all.iter().copied().filter(|one| self.wants(*one))
     }
 
+    fn write_page(&self, page: &str) -> Result<()> {
+        let Some(file) = &self.page else { return Ok(()) };
+        std::fs::write(file, page).map_err(|error| {
+            let message = format!("--page {} cannot be written: {error}", file.display());
+            Error::invalid("page_not_written", message)
+        })
+    }
+
     fn wants(&self, scenario: Scenario) -> bool {
         self.only.is_empty() || self.only.contains(&scenario)
     }
@@ -78,22 +86,13 @@ impl Options {
 /// Runs it and prints the report. 0 is that all was well, 1 that something was
 /// oversold or the audit found a breach, 2 that it could not run.
 pub async fn bench(options: &Options, settings: &[String], world: &World) -> ExitCode {
-    match measure(options, settings, world).await {
-        Ok(report) => {
-            match options.json {
-                true => println!("{}", json!(report)),
-                false => println!("{report}"),
-            }
-            ExitCode::from(u8::from(!report.breaches.is_empty()))
-        }
-        Err(error) => {
-            eprintln!("carmel bench: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    let report = measure(options, settings, world).await;
+    crate::conclude("bench", report, options.json, |report| report.breaches.is_empty())
 }
 
 async fn measure(options: &Options, settings: &[String], world: &World) -> Result<Report> {
+    // What cannot be written is said before the work, not after it.
+    options.write_page("")?;
     if let Some(url) = &options.postgres {
         relocate::must_be_empty(url, world).await?;
     }
@@ -119,13 +118,9 @@ async fn measure(options: &Options, settings: &[String], world: &World) -> Resul
     stage.stop().await?;
     report.breaches = stage.audit().await?;
     report.breaches.extend(report.measured.iter().filter_map(report::Measured::breach));
-    if let Some(file) = &options.page {
-        std::fs::write(file, page::page(&report)?).map_err(|error| {
-            let message = format!("--page {} cannot be written: {error}", file.display());
-            Error::invalid("page_not_written", message)
-        })?;
-    }
-    if is_own {
+    options.write_page(&page::page(&report)?)?;
+    // What is wrong can be looked at.
+    if is_own && report.breaches.is_empty() {
         std::fs::remove_dir_all(&folder).map_err(Error::internal)?;
     }
     Ok(report)

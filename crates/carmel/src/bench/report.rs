@@ -125,11 +125,12 @@ impl Measured {
     /// What must not be.
     pub fn breach(&self) -> Option<String> {
         let sale = self.sale?;
-        let right = sale.pieces.min(sale.wanted) as i64;
-        let is_right = sale.sold == right && sale.still_held == 0;
+        // An order that was not answered may have been placed, and one that was refused was not.
+        let (least, most) = (sale.pieces.min(self.answers) as i64, sale.pieces.min(sale.wanted) as i64);
+        let is_right = (least..=most).contains(&sale.sold) && sale.still_held == 0;
         (!is_right).then(|| {
             format!(
-                "{}: {} of {} pieces were sold to {} who wanted one, and {} are held; right would be {right} and 0",
+                "{}: {} of {} pieces were sold to {} who wanted one, and {} are held; right would be {least} to {most}, and 0",
                 self.scenario, sale.sold, sale.pieces, sale.wanted, sale.still_held
             )
         })

@@ -114,11 +114,11 @@ impl Run<'_> {
     }
 
     fn visit(&self, count: u64) -> Ask {
-        let turn = count / 100; // so that the same customer does not always do the same
+        let turn = count / 100; // everybody's turn comes for each of these
         match count % 100 {
             0..80 => self.browse(count),
-            80..90 => account(self.customer(turn)),
-            90..95 => Ask::get("/orders?limit=20").signed(&self.customer(turn).token),
+            80..90 => account(self.customer(turn * 10 + count % 10)),
+            90..95 => Ask::get("/orders?limit=20").signed(&self.customer(turn * 5 + count % 5).token),
             95..99 => self.buy(turn * 4 + count % 4),
             _ => self.sign_up(),
         }
@@ -131,13 +131,12 @@ impl Run<'_> {
             self.crowd.customers.iter().map(|customer| order(self.stage, customer, &sku)).collect();
         let mut measured = self.measure_orders(Scenario::FlashSale, self.load.once(&orders)).await?;
         let stock = self.look(&format!("/stock/{sku}")).await?;
-        let left = |what: &str| stock[what].as_i64().unwrap_or(i64::MIN);
-        measured.sale = Some(Sale {
-            pieces,
-            wanted: orders.len() as u64,
-            sold: pieces as i64 - left("on_hand"),
-            still_held: left("held"),
-        });
+        let (Some(on_hand), Some(still_held)) = (stock["on_hand"].as_i64(), stock["held"].as_i64()) else {
+            let message = format!("the stock of {sku} does not say what is on hand and held: {stock}");
+            return Err(Error::unavailable("answer_not_understood", message));
+        };
+        let (wanted, sold) = (orders.len() as u64, pieces as i64 - on_hand);
+        measured.sale = Some(Sale { pieces, wanted, sold, still_held });
         Ok(measured)
     }
 

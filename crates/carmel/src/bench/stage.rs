@@ -15,7 +15,7 @@ use crate::{
 
 const OWNER: &str = "owner@example.com";
 /// Of everybody here. Nobody else knows the shop.
-const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 const FINISH: Duration = Duration::from_secs(60);
 
 /// A running shop.
@@ -119,11 +119,6 @@ impl Stage {
     pub async fn used(&self) -> (Duration, f64) {
         let id = self.shop.id().await.unwrap_or_default();
         (load::busy(id), load::memory_mb(id, "VmRSS:"))
-    }
-
-    /// What each account of this shop signs in with.
-    pub fn password(&self) -> &'static str {
-        PASSWORD
     }
 
     async fn until_ready(&self) -> Result<()> {

@@ -89,19 +89,10 @@ impl Options {
 /// Runs it and prints the report. 0 is no breach, 1 some, 2 that it could not run.
 pub async fn torture(options: &Options, brokers: Vec<String>, world: &World) -> ExitCode {
     let seed = options.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(world.random())));
-    match hurt(options, brokers, seed, world).await {
-        Ok(report) => {
-            match options.json {
-                true => println!("{}", json!(report)),
-                false => println!("{report}"),
-            }
-            ExitCode::from(u8::from(!report.breaches.is_empty()))
-        }
-        Err(error) => {
-            eprintln!("carmel torture (seed {seed}): {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    let report = hurt(options, brokers, seed, world).await;
+    crate::conclude(&format!("torture (seed {seed})"), report, options.json, |report| {
+        report.breaches.is_empty()
+    })
 }
 
 async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World) -> Result<Report> {

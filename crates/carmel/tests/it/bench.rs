@@ -98,6 +98,9 @@ fn what_it_cannot_do_is_said() {
     let (other, _, unknown) = bench(&["--only", "bye"]);
 
     let (moved, _, elsewhere) = bench(&["--set", "database.url=postgres://shop"]);
+    let (written, _, nowhere) = bench(&[&SMALL[..], &["--page", "/nowhere/page.html"]].concat());
+    assert!(!written && nowhere.contains("--page /nowhere/page.html cannot be written"), "{nowhere}");
+    assert!(!nowhere.contains("a shop in"), "said before anything is begun: {nowhere}");
     assert!(!done && full.contains("is not empty"), "{full}");
     assert!(
         !moved && elsewhere.contains("--set database.url: what is measured is a shop of its own"),
