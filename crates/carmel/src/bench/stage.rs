@@ -140,7 +140,7 @@ impl Stage {
 
 /// A shop that is somebody's must not be filled and asked by mistake.
 fn must_stay_here(settings: &[String]) -> Result<()> {
-    const ELSEWHERE: [&str; 4] = ["data.", "database.", "server.", "services."];
+    const ELSEWHERE: [&str; 5] = ["data.", "database.url", "database.replica_urls", "server.", "services."];
     match settings.iter().find(|pair| ELSEWHERE.iter().any(|key| pair.trim_start().starts_with(key))) {
         None => Ok(()),
         Some(pair) => {
