@@ -51,12 +51,12 @@ pub fn scan(krate: &str, file: &str, source: &str) -> Scan {
     found
 }
 
-/// How many texts the call that begins here takes, if it is `query(` or
-/// `query_for(`, by itself or of `db`: not a method, not a definition.
+/// How many texts the call that begins here takes, if it is `query(`,
+/// `query_for(` or `many(`, by itself or of `db`: not a method, not a definition.
 fn call(tokens: &[Token], at: usize) -> Option<usize> {
     let wanted = match &tokens[at].word {
         Word::Name(name) if name == "query" => 1,
-        Word::Name(name) if name == "query_for" => 2,
+        Word::Name(name) if name == "query_for" || name == "many" => 2,
         _ => return None,
     };
     let sign = |at: usize, sign| tokens.get(at).is_some_and(|token| token.word == Word::Sign(sign));
@@ -193,6 +193,7 @@ mod tests {
             (r#"query("SELECT 1").execute(tx)"#, 1, "SELECT 1", "SELECT 1"),
             ("db::query(\n  \"SELECT 1\",\n)", 1, "SELECT 1", "SELECT 1"),
             ("\n query_for(\n  // SQLite has one writer.\n \"A\",\n \"B\",\n )", 2, "A", "B"),
+            ("let find = many(\n \"A\",\n \"B\",\n);", 1, "A", "B"),
             ("const ALL: &str = \"SELECT a\"; fn f() { query(ALL) }", 1, "SELECT a", "SELECT a"),
             ("query(concat!(\"SELECT \", \"a\"))", 1, "SELECT a", "SELECT a"),
             ("query(r#\"SELECT \"a\"\"#)", 1, "SELECT \"a\"", "SELECT \"a\""),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use db::{Migration, Tx, query, query_for};
+use db::{Migration, Tx, many, query, query_for, values};
 use kernel::{Error, EventId, Result, Time, Value};
 
 use crate::{Envelope, Event, refused};
@@ -44,31 +44,48 @@ pub async fn add<E: Event>(tx: &mut Tx, event: &E) -> Result<EventId> {
 
 /// Announces it as part of a trace (W3C `traceparent`).
 pub async fn add_traced<E: Event>(tx: &mut Tx, event: &E, traceparent: Option<String>) -> Result<EventId> {
+    Ok(add_many(tx, [(event, traceparent)]).await?[0])
+}
+
+/// Announces many with the change that `tx` saves, each as part of its trace.
+/// When one of them is refused, all are.
+pub async fn add_many<'a, E: Event + 'a>(
+    tx: &mut Tx,
+    events: impl IntoIterator<Item = (&'a E, Option<String>)>,
+) -> Result<Vec<EventId>> {
     let now = tx.world().now();
-    let id = EventId::new(tx.world());
-    let data = serde_json::to_string(event).map_err(Error::internal)?;
-    let (topic, entity, version) = (event.topic(), event.entity(), event.version());
-    let added = query(
+    let mut rows = Vec::new();
+    for (event, traceparent) in events {
+        let id = EventId::new(tx.world());
+        let data = serde_json::to_string(event).map_err(Error::internal)?;
+        tracing::debug!(event.id = %id, event.topic = event.topic(), event.subject = event.entity(), "event saved");
+        rows.push((id, event, data, traceparent));
+    }
+    let insert = many(
         "INSERT INTO outbox (id, source, topic, subject, version, data, traceparent, added_at, due_at, attempts)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(id)
-    .bind(E::SOURCE)
-    .bind(topic.as_str())
-    .bind(entity.as_str())
-    .bind(version)
-    .bind(data)
-    .bind(traceparent)
-    .bind(now)
-    .execute(tx)
-    .await?;
-    if added == 0 {
-        let message = format!("{entity} has announced {topic} at version {version} before");
+        "INSERT INTO outbox (id, source, topic, subject, version, data, traceparent, added_at, due_at, attempts)
+         SELECT id, source, topic, subject, version, data, traceparent, now, now, 0
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::BIGINT[])
+              AS given (id, source, topic, subject, version, data, traceparent, now)
+         ON CONFLICT DO NOTHING",
+    );
+    let of = |(id, event, data, traceparent): &(EventId, &E, String, Option<String>)| {
+        let (topic, entity) = (event.topic(), event.entity());
+        values![*id, E::SOURCE, topic, entity, event.version(), data.as_str(), traceparent.as_deref(), now]
+    };
+    let added = insert.rows(&rows, of).execute(tx).await?;
+    if added < rows.len() as u64 {
+        let (_, event, ..) = rows[0];
+        let (entity, topic, version) = (event.entity(), event.topic(), event.version());
+        let others = if rows.len() > 1 { ", or another of its batch," } else { "" };
+        let message = format!("{entity}{others} has announced {topic} at version {version} before");
         return Err(Error::conflict("event_repeated", message));
     }
-    tx.signal(SIGNAL);
-    tracing::debug!(event.id = %id, event.topic = topic, event.subject = entity, "event saved");
-    Ok(id)
+    if added > 0 {
+        tx.signal(SIGNAL);
+    }
+    Ok(rows.into_iter().map(|(id, ..)| id).collect())
 }
 
 /// How many are not sent yet, or were refused by a consumer of this database.

@@ -80,7 +80,10 @@ impl Config {
     }
 
     pub(crate) fn orders(&self) -> orders::Settings {
-        orders::Settings { still_after: Duration::from_secs(u64::from(self.orders.sweep_seconds)) }
+        orders::Settings {
+            still_after: Duration::from_secs(u64::from(self.orders.sweep_seconds)),
+            ..orders::Settings::default()
+        }
     }
 
     pub(crate) fn payments(&self) -> payments::Settings {

@@ -1,7 +1,8 @@
 //! Gathering: concurrent calls of one kind become one statement.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -9,6 +10,8 @@ use std::{
 use futures::FutureExt;
 use kernel::{BoxFuture, Error, Kind, Result, World};
 use tokio::sync::oneshot;
+
+use crate::{Caller, Db, Tx};
 
 /// Gathers concurrent calls into batches. With nobody else waiting a call goes
 /// alone at once; what comes while a batch is under way makes up the next one.
@@ -19,10 +22,17 @@ struct Inner<K, V> {
     world: World,
     most: usize,
     batch: Box<Batch<K, V>>,
+    target: Option<Box<Target<K>>>,
+    /// Whether whoever asks for one changes something.
+    writes: bool,
     queue: Mutex<Queue<K, V>>,
 }
 
 type Batch<K, V> = dyn Fn(Vec<K>) -> BoxFuture<'static, Result<Vec<Result<V>>>> + Send + Sync;
+
+/// A hash of what a call is about. Two that have the same by chance are kept
+/// apart, which does no harm.
+type Target<K> = dyn Fn(&K) -> u64 + Send + Sync;
 
 /// Those who wait for a batch, and whether a task is at work on them.
 struct Queue<K, V> {
@@ -48,8 +58,46 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Gather<K, V> {
             world: world.clone(),
             most: most.max(1),
             batch: Box::new(batch),
+            target: None,
+            writes: false,
             queue: Mutex::new(Queue { calls: VecDeque::new(), running: false }),
         }))
+    }
+
+    /// One whose batch is a transaction, which may be run again like any
+    /// [`write!`](crate::write).
+    pub fn writing<F>(db: &Db, most: usize, batch: F) -> Self
+    where
+        K: Sync,
+        F: for<'a> Fn(&'a mut Tx, &'a [K]) -> BoxFuture<'a, Result<Vec<Result<V>>>> + Send + Sync + 'static,
+    {
+        let (db, batch) = (db.clone(), Arc::new(batch));
+        let world = db.world().clone();
+        let gather = Gather::new(&world, most, move |calls: Vec<K>| {
+            let (db, batch) = (db.clone(), batch.clone());
+            Box::pin(async move { crate::write!(db, async |tx| { batch(tx, &calls).await }) })
+        });
+        gather.with(|inner| inner.writes = true)
+    }
+
+    /// Puts no two calls about the same into one batch: the second waits for
+    /// the next one. So a batch may change all it is about by one statement.
+    pub fn one_of_each<T, F>(self, target: F) -> Self
+    where
+        T: Hash,
+        F: Fn(&K) -> T + Send + Sync + 'static,
+    {
+        let target = move |call: &K| {
+            let mut hasher = DefaultHasher::new();
+            target(call).hash(&mut hasher);
+            hasher.finish()
+        };
+        self.with(|inner| inner.target = Some(Box::new(target)))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner<K, V>)) -> Self {
+        change(Arc::get_mut(&mut self.0).expect("it is said before anybody else has it"));
+        self
     }
 
     /// Asks for one.
@@ -65,7 +113,14 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Gather<K, V> {
             let inner = self.0.clone();
             self.0.world.spawn(async move { inner.work().await });
         }
-        answered.await.unwrap_or_else(|_| Err(Error::internal("a batch ended without an answer")))
+        let answer = answered.await;
+        if self.0.writes
+            && let Some(caller) = Caller::current()
+        {
+            // The batch is nobody's task: he is told here that he has changed something.
+            caller.wrote(self.0.world.now());
+        }
+        answer.unwrap_or_else(|_| Err(Error::internal("a batch ended without an answer")))
     }
 }
 
@@ -77,15 +132,34 @@ impl<K: Clone + Send + 'static, V: Send + 'static> Inner<K, V> {
                 let mut queue = self.queue();
                 // Whoever was dropped meanwhile wants nothing any more.
                 queue.calls.retain(|call| !call.answer.is_closed());
-                let count = queue.calls.len().min(self.most);
-                if count == 0 {
+                if queue.calls.is_empty() {
                     queue.running = false;
                     return;
                 }
-                queue.calls.drain(..count).collect()
+                self.next(&mut queue.calls)
             };
             self.settle(calls).await;
         }
+    }
+
+    /// Takes those of the next batch.
+    fn next(&self, waiting: &mut VecDeque<Call<K, V>>) -> Vec<Call<K, V>> {
+        let Some(target) = &self.target else {
+            let count = waiting.len().min(self.most);
+            return waiting.drain(..count).collect();
+        };
+        let (mut targets, mut batch, mut later) = (HashSet::new(), Vec::new(), VecDeque::new());
+        while batch.len() < self.most
+            && let Some(call) = waiting.pop_front()
+        {
+            match targets.insert(target(&call.key)) {
+                true => batch.push(call),
+                false => later.push_back(call),
+            }
+        }
+        later.append(waiting);
+        *waiting = later;
+        batch
     }
 
     /// Answers all of them, in as few batches as that takes. The halves of a

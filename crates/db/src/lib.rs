@@ -19,6 +19,7 @@ mod attempts;
 mod caller;
 mod error;
 mod gather;
+mod many;
 mod migrate;
 mod options;
 mod postgres;
@@ -31,6 +32,9 @@ mod transaction;
 pub use attempts::Attempts;
 pub use caller::Caller;
 pub use gather::Gather;
+#[doc(hidden)]
+pub use many::value;
+pub use many::{Many, many};
 pub use migrate::Migration;
 pub use options::{Options, Pooler};
 pub use query::{Query, query, query_for};

@@ -34,11 +34,7 @@ impl Query {
 
     /// Whether a text holds a zero, which PostgreSQL takes in none and SQLite in any.
     pub(crate) fn is_unstorable(&self) -> bool {
-        self.values.iter().any(|value| match value {
-            Value::Text(text) => text.contains('\0'),
-            Value::Texts(texts) => texts.iter().any(|text| text.contains('\0')),
-            _ => false,
-        })
+        self.values.iter().any(is_unstorable)
     }
 
     /// Runs it and returns how many rows it changed.
@@ -71,6 +67,15 @@ impl Query {
     /// Runs it and returns its row; that there is none is a fault of ours.
     pub async fn fetch_one<T: FromRow>(self, tx: &mut Tx) -> Result<T> {
         self.fetch_optional(tx).await?.ok_or_else(|| Error::internal("a row was expected and none was there"))
+    }
+}
+
+/// Whether it holds a text with a zero.
+pub(crate) fn is_unstorable(value: &Value) -> bool {
+    match value {
+        Value::Text(text) => text.contains('\0'),
+        Value::Texts(texts) => texts.iter().any(|text| text.contains('\0')),
+        _ => false,
     }
 }
 

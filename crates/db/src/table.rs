@@ -202,6 +202,8 @@ fn write(value: &Value, line: &mut String) {
                 }
             }
         }
-        Value::Ints(_) | Value::Texts(_) | Value::Uuids(_) => unreachable!("no column holds a list"),
+        Value::Ints(_) | Value::Texts(_) | Value::Uuids(_) | Value::List(_) => {
+            unreachable!("no column holds a list")
+        }
     }
 }

@@ -3,10 +3,10 @@
 use kernel::{Error, Result, World};
 
 use crate::{
-    Db, Query,
+    Db, Many, Query,
     error::{Failure, unstorable},
     postgres,
-    query::Read,
+    query::{Read, is_unstorable},
     sqlite::{ReadTx, WriteTx},
 };
 
@@ -90,6 +90,30 @@ impl Tx {
             Driver::Write(tx) => tx.execute(query.sqlite, &query.values),
             Driver::Look(tx) => tx.execute(query.sqlite, &query.values),
             Driver::Postgres(tx) => tx.execute(query.postgres, &query.values).await,
+        };
+        self.remember(outcome)
+    }
+
+    pub(crate) async fn fetch_many(&mut self, many: Many, read: &mut Read<'_>) -> Result<()> {
+        self.start()?;
+        let mut rows = many.values.chunks(many.width);
+        let outcome = match &mut self.driver {
+            _ if many.values.iter().any(is_unstorable) => Err(unstorable()),
+            Driver::Write(tx) => rows.try_for_each(|row| tx.fetch(many.sqlite, row, read)),
+            Driver::Look(tx) => rows.try_for_each(|row| tx.fetch(many.sqlite, row, read)),
+            Driver::Postgres(tx) => tx.fetch(many.postgres, &many.into_columns(), read).await,
+        };
+        self.remember(outcome)
+    }
+
+    pub(crate) async fn execute_many(&mut self, many: Many) -> Result<u64> {
+        self.start()?;
+        let rows = many.values.chunks(many.width);
+        let outcome = match &mut self.driver {
+            _ if many.values.iter().any(is_unstorable) => Err(unstorable()),
+            Driver::Write(tx) => rows.map(|row| tx.execute(many.sqlite, row)).sum(),
+            Driver::Look(tx) => rows.map(|row| tx.execute(many.sqlite, row)).sum(),
+            Driver::Postgres(tx) => tx.execute(many.postgres, &many.into_columns()).await,
         };
         self.remember(outcome)
     }

@@ -109,9 +109,8 @@ async fn hold_new(tx: &mut Tx, asks: &[Ask], until: Time) -> Result<Vec<Answer>>
     }
     store::insert_lines(tx, &lines).await?;
     store::unclaim(tx, &refused).await?;
-    for stock in store::take_all(tx, &taken).await? {
-        order::announce(tx, &stock).await?;
-    }
+    let stocks = store::take_all(tx, &taken).await?;
+    order::announce_all(tx, &stocks).await?;
 
     let mut outcomes = outcomes.into_iter();
     let answer = |first: bool| {
@@ -176,8 +175,9 @@ async fn sell_open(tx: &mut Tx, orders: &[OrderId]) -> Result<BTreeSet<OrderId>>
     store::lock_stock(tx, &by_sku.keys().cloned().collect()).await?;
     let now = tx.world().now();
     let mut sales = Vec::new();
-    for stock in store::sell_all_held(tx, &by_sku).await? {
-        order::announce(tx, &stock).await?;
+    let stocks = store::sell_all_held(tx, &by_sku).await?;
+    order::announce_all(tx, &stocks).await?;
+    for stock in stocks {
         // Each sale is a movement of its own, with the version it would have led to alone.
         let mut then = stock;
         for (order, quantity) in by_sku.get(&then.sku).into_iter().flatten().rev() {

@@ -148,8 +148,17 @@ pub async fn give_back_expired(tx: &mut Tx, orders: &[OrderId]) -> Result<()> {
 
 /// Tells the others how much there is now.
 pub async fn announce(tx: &mut Tx, stock: &Stock) -> Result<()> {
-    let Stock { sku, on_hand, held, version } = stock.clone();
-    bus::outbox::add(tx, &StockChanged { sku, on_hand, held, version }).await?;
+    announce_all(tx, std::slice::from_ref(stock)).await
+}
+
+/// The same of many SKUs.
+pub async fn announce_all(tx: &mut Tx, stocks: &[Stock]) -> Result<()> {
+    let event = |stock: &Stock| {
+        let Stock { sku, on_hand, held, version } = stock.clone();
+        StockChanged { sku, on_hand, held, version }
+    };
+    let events: Vec<StockChanged> = stocks.iter().map(event).collect();
+    bus::outbox::add_many(tx, events.iter().map(|event| (event, None))).await?;
     Ok(())
 }
 

@@ -124,7 +124,7 @@ impl Crew {
         let finish = Gather::new(db.world(), 256, move |ended: Vec<(JobId, i64)>| {
             let db = of.clone();
             Box::pin(async move {
-                let done = db::write!(db, async |tx| { claim::finish_many(tx, &ended).await })?;
+                let done = db::write!(db, async |tx| { claim::finish(tx, &ended).await })?;
                 Ok(ended.iter().map(|(id, _)| Ok(done.get(id).copied())).collect())
             })
         });

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use db::{Tx, query, query_for};
+use db::{Tx, many, query, query_for, values};
 use kernel::{JobId, Result, Time, Value};
 
 use crate::store::{LATER, SIGNAL};
@@ -229,16 +229,18 @@ pub(crate) async fn next_at(tx: &mut Tx) -> Result<Option<Time>> {
     Ok(at)
 }
 
-/// Keeps a lease until then. Returns whether it was still held.
-pub(crate) async fn renew(tx: &mut Tx, id: JobId, token: i64, until: Time) -> Result<bool> {
-    let renewed =
-        query("UPDATE jobs SET leased_until_at = $3 WHERE id = $1 AND token = $2 AND state = 'running'")
-            .bind(id)
-            .bind(token)
-            .bind(until)
-            .execute(tx)
-            .await?;
-    Ok(renewed == 1)
+/// Keeps each lease until then. Returns of which jobs it was still held.
+pub(crate) async fn renew(tx: &mut Tx, held: &[(JobId, i64, Time)]) -> Result<HashSet<JobId>> {
+    let renew = many(
+        "UPDATE jobs SET leased_until_at = $3 WHERE id = $1 AND token = $2 AND state = 'running' RETURNING id",
+        "UPDATE jobs SET leased_until_at = given.until
+         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[]) AS given (id, token, until)
+         WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
+         RETURNING jobs.id",
+    );
+    let renewed: Vec<(JobId,)> =
+        renew.rows(held, |(id, token, until)| values![*id, *token, *until]).fetch_all(tx).await?;
+    Ok(renewed.into_iter().map(|(id,)| id).collect())
 }
 
 /// Keeps the leases for as long again of which these tokens are held.
@@ -249,76 +251,41 @@ pub(crate) async fn renew_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<Has
 
 /// The same, of those alone that end until then.
 pub(crate) async fn renew_ending(tx: &mut Tx, held: &[(JobId, i64)], until: Time) -> Result<HashSet<JobId>> {
-    // Two forms, because each engine reads a JSON list in its own way.
-    let renewed: Vec<(JobId,)> = query_for(
-        "UPDATE jobs SET leased_until_at = $2 + lease_micros FROM json_each($1) AS given
-         WHERE jobs.id = unhex(given.value ->> 'id') AND jobs.token = given.value ->> 'token'
-           AND jobs.state = 'running' AND jobs.leased_until_at <= $3
-         RETURNING jobs.id",
-        "UPDATE jobs SET leased_until_at = $2 + lease_micros
-         FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS given(id UUID, token BIGINT)
+    let renew = many(
+        "UPDATE jobs SET leased_until_at = $3 + lease_micros
+         WHERE id = $1 AND token = $2 AND state = 'running' AND leased_until_at <= $4 RETURNING id",
+        "UPDATE jobs SET leased_until_at = given.now + lease_micros
+         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[]) AS given (id, token, now, until)
          WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
-           AND jobs.leased_until_at <= $3
+           AND jobs.leased_until_at <= given.until
          RETURNING jobs.id",
-    )
-    .bind(leases(held))
-    .bind(tx.world().now())
-    .bind(until)
-    .fetch_all(tx)
-    .await?;
+    );
+    let now = tx.world().now();
+    let renewed: Vec<(JobId,)> =
+        renew.rows(held, |(id, token)| values![*id, *token, now, until]).fetch_all(tx).await?;
     Ok(renewed.into_iter().map(|(id,)| id).collect())
 }
 
-/// Marks one done. Returns, if its lease was still held, whether another one
-/// waits under its key and can be begun now.
-pub(crate) async fn finish(tx: &mut Tx, id: JobId, token: i64) -> Result<Option<bool>> {
-    let done: Option<(bool,)> = query(
+/// Marks them done. Returns those whose lease was still held, each with whether
+/// another one waits under its key and can be begun now.
+pub(crate) async fn finish(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashMap<JobId, bool>> {
+    let finish = many(
         "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $3
          WHERE id = $1 AND token = $2 AND state = 'running'
-         RETURNING EXISTS (
+         RETURNING id, EXISTS (
              SELECT 1 FROM jobs other
              WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
-    )
-    .bind(id)
-    .bind(token)
-    .bind(tx.world().now())
-    .fetch_optional(tx)
-    .await?;
-    Ok(done.map(|(awaited,)| awaited))
-}
-
-/// Marks many done. Returns those whose lease was still held, each with whether
-/// another one waits under its key.
-pub(crate) async fn finish_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashMap<JobId, bool>> {
-    // Two forms, because each engine reads a JSON list in its own way.
-    let done: Vec<(JobId, bool)> = query_for(
-        "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $2
-         FROM json_each($1) AS given
-         WHERE jobs.id = unhex(given.value ->> 'id') AND jobs.token = given.value ->> 'token'
-           AND jobs.state = 'running'
-         RETURNING jobs.id, EXISTS (
-             SELECT 1 FROM jobs other
-             WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
-        "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $2
-         FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS given(id UUID, token BIGINT)
+        "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = given.now
+         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[]) AS given (id, token, now)
          WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
          RETURNING jobs.id, EXISTS (
              SELECT 1 FROM jobs other
              WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
-    )
-    .bind(leases(held))
-    .bind(tx.world().now())
-    .fetch_all(tx)
-    .await?;
+    );
+    let now = tx.world().now();
+    let done: Vec<(JobId, bool)> =
+        finish.rows(held, |(id, token)| values![*id, *token, now]).fetch_all(tx).await?;
     Ok(done.into_iter().collect())
-}
-
-/// The leases as a JSON list that both engines take apart.
-fn leases(held: &[(JobId, i64)]) -> String {
-    let list = held
-        .iter()
-        .map(|(id, token)| serde_json::json!({"id": id.uuid().simple().to_string(), "token": token}));
-    serde_json::Value::Array(list.collect()).to_string()
 }
 
 /// Notes how far it is. Returns whether its lease was still held.

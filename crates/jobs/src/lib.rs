@@ -31,5 +31,7 @@ pub use audit::audit;
 pub use bullmq::{Bullmq, Dispatch};
 pub use model::{Job, JobView, Options, Policy, State};
 pub use runner::Runner;
-pub use store::{MIGRATIONS, add, add_many, add_with, dead, find, pause, paused, pending, resume, retry};
+pub use store::{
+    MIGRATIONS, add, add_many, add_many_with, add_with, dead, find, pause, paused, pending, resume, retry,
+};
 pub use worker::{Failure, Run, Worker};

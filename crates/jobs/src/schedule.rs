@@ -88,7 +88,7 @@ pub(crate) async fn add_due(tx: &mut Tx, schedules: &[Schedule]) -> Result<()> {
             .execute(tx)
             .await?;
         if taken == 1 {
-            let id = store::insert(tx, &schedule.draft, Options::default()).await?;
+            let id = store::insert(tx, schedule.draft.clone(), Options::default()).await?;
             tracing::info!(job.id = %id, job.name = schedule.draft.name, schedule = name, %slot, "slot has come");
         }
     }

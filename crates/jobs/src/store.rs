@@ -1,10 +1,9 @@
 //! What callers ask of the job tables, each in their own transaction.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use db::{Migration, Tx, query, query_for};
+use db::{Migration, Tx, many, query, values};
 use kernel::{Error, JobId, Result};
-use serde_json::json;
 
 use crate::{Job, JobView, Options, Policy};
 
@@ -85,67 +84,41 @@ pub async fn add<J: Job>(tx: &mut Tx, job: &J) -> Result<JobId> {
 
 /// Adds a job, to be run as `options` say.
 pub async fn add_with<J: Job>(tx: &mut Tx, job: &J, options: Options) -> Result<JobId> {
-    insert(tx, &Draft::of(job)?, options).await
+    insert(tx, Draft::of(job)?, options).await
 }
 
 /// So many jobs are added by one statement.
 const TOGETHER: usize = 500;
 
-/// Adds many jobs to the change that causes them, those that are not
-/// [unique](Job::unique) together. Returns their ids in order, as [`add`] does.
+/// Adds many jobs to the change that causes them. Returns their ids in order,
+/// as [`add`] does.
 pub async fn add_many<J: Job>(tx: &mut Tx, jobs: &[J]) -> Result<Vec<JobId>> {
     let mut ids = Vec::with_capacity(jobs.len());
     for some in jobs.chunks(TOGETHER) {
-        let mut drafts = Vec::with_capacity(some.len());
-        for job in some {
-            let draft = Draft::of(job)?;
-            if draft.unique_key.is_some() {
-                ids.push(insert(tx, &draft, Options::default()).await?);
-            } else {
-                let id = JobId::new(tx.world());
-                ids.push(id);
-                drafts.push((id, draft.payload));
-            }
-        }
-        insert_many::<J>(tx, &drafts).await?;
+        ids.extend(add_many_with(tx, some.iter().map(|job| (job, Options::default()))).await?);
     }
     Ok(ids)
 }
 
-async fn insert_many<J: Job>(tx: &mut Tx, drafts: &[(JobId, String)]) -> Result<()> {
-    if drafts.is_empty() {
-        return Ok(());
+/// Adds many jobs by one statement, each to be run as its options say.
+pub async fn add_many_with<J: Job>(
+    tx: &mut Tx,
+    jobs: impl IntoIterator<Item = (&J, Options)>,
+) -> Result<Vec<JobId>> {
+    let mut drafts = Vec::new();
+    for (job, options) in jobs {
+        drafts.push((JobId::new(tx.world()), Draft::of(job)?, options));
     }
-    let given = drafts
-        .iter()
-        .map(|(id, payload)| json!({ "id": id.uuid().simple().to_string(), "payload": payload }));
-    let policy = J::policy();
-    // Two forms, because each engine reads a JSON list in its own way.
-    query_for(
-        "INSERT INTO jobs (id, name, queue, payload, priority, state, ready, run_at, attempt, attempts, token,
-                           lease_micros, progress, added_at)
-         SELECT unhex(given.value ->> 'id'), $2, $3, given.value ->> 'payload', 0, 'waiting', TRUE, $6, 0, $4, 0,
-                $5, 0, $6
-         FROM json_each($1) AS given",
-        "INSERT INTO jobs (id, name, queue, payload, priority, state, ready, run_at, attempt, attempts, token,
-                           lease_micros, progress, added_at)
-         SELECT given.id, $2, $3, given.payload, 0, 'waiting', TRUE, $6, 0, $4, 0, $5, 0, $6
-         FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS given(id UUID, payload TEXT)",
-    )
-    .bind(serde_json::Value::Array(given.collect()).to_string())
-    .bind(J::NAME)
-    .bind(J::QUEUE)
-    .bind(policy.attempts.max(1))
-    .bind(micros(policy.lease))
-    .bind(tx.world().now())
-    .execute(tx)
-    .await?;
-    tx.signal(SIGNAL);
-    tracing::debug!(count = drafts.len(), job.name = J::NAME, "jobs added");
-    Ok(())
+    let added = try_insert(tx, &drafts).await?;
+    let mut ids = Vec::with_capacity(drafts.len());
+    for (id, draft, options) in drafts {
+        ids.push(if added.contains(&id) { id } else { insert_as(tx, id, draft, options).await? });
+    }
+    Ok(ids)
 }
 
 /// A job that is not a row yet.
+#[derive(Clone)]
 pub(crate) struct Draft {
     pub name: &'static str,
     queue: &'static str,
@@ -166,20 +139,22 @@ impl Draft {
     }
 }
 
-pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, options: Options) -> Result<JobId> {
+pub(crate) async fn insert(tx: &mut Tx, draft: Draft, options: Options) -> Result<JobId> {
     let id = JobId::new(tx.world());
     insert_as(tx, id, draft, options).await
 }
 
 /// Inserts it under that id, unless one of its key waits already.
-pub(crate) async fn insert_as(tx: &mut Tx, id: JobId, draft: &Draft, options: Options) -> Result<JobId> {
+pub(crate) async fn insert_as(tx: &mut Tx, id: JobId, draft: Draft, options: Options) -> Result<JobId> {
+    let new = [(id, draft, options)];
+    let [(_, draft, options)] = &new;
     // Between the insert that met another and the look for it, that other may
     // have been claimed; then its place is free again.
     for _ in 0..8 {
-        if try_insert(tx, id, draft, &options).await? {
+        if !try_insert(tx, &new).await?.is_empty() {
             return Ok(id);
         }
-        if let Some(id) = waiting(tx, draft, &options).await? {
+        if let Some(id) = waiting(tx, draft, options).await? {
             tx.signal(SIGNAL);
             tx.signal(LATER);
             return Ok(id);
@@ -189,35 +164,48 @@ pub(crate) async fn insert_as(tx: &mut Tx, id: JobId, draft: &Draft, options: Op
     Err(Error::unavailable("job_not_added", message))
 }
 
-async fn try_insert(tx: &mut Tx, id: JobId, draft: &Draft, options: &Options) -> Result<bool> {
-    let now = tx.world().now();
-    let run_at = options.at.unwrap_or(now) + options.delay;
-    let inserted = query(
+/// Inserts those whose key nobody has who waits; returns which.
+async fn try_insert(tx: &mut Tx, new: &[(JobId, Draft, Options)]) -> Result<HashSet<JobId>> {
+    let insert = many(
         "INSERT INTO jobs (id, name, queue, payload, unique_key, priority, state, ready, run_at, attempt,
                            attempts, token, lease_micros, progress, traceparent, added_at)
          VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, 0, $9, 0, $10, 0, $11, $12)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(id)
-    .bind(draft.name)
-    .bind(draft.queue)
-    .bind(draft.payload.as_str())
-    .bind(draft.unique_key.as_deref())
-    .bind(options.priority)
-    .bind(run_at <= now)
-    .bind(run_at)
-    .bind(draft.policy.attempts.max(1))
-    .bind(micros(draft.policy.lease))
-    .bind(options.traceparent.as_deref())
-    .bind(now)
-    .execute(tx)
-    .await?;
-    if inserted == 0 {
-        return Ok(false);
+         ON CONFLICT DO NOTHING RETURNING id",
+        "INSERT INTO jobs (id, name, queue, payload, unique_key, priority, state, ready, run_at, attempt,
+                           attempts, token, lease_micros, progress, traceparent, added_at)
+         SELECT id, name, queue, payload, unique_key, priority, 'waiting', ready, run_at, 0,
+                attempts, 0, lease_micros, 0, traceparent, added_at
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[], $7::BOOLEAN[],
+                     $8::BIGINT[], $9::BIGINT[], $10::BIGINT[], $11::TEXT[], $12::BIGINT[])
+              AS given (id, name, queue, payload, unique_key, priority, ready, run_at, attempts, lease_micros,
+                        traceparent, added_at)
+         ON CONFLICT DO NOTHING RETURNING id",
+    );
+    let now = tx.world().now();
+    let run_at = |options: &Options| options.at.unwrap_or(now) + options.delay;
+    let rows = insert.rows(new, |(id, draft, options)| {
+        values![
+            *id,
+            draft.name,
+            draft.queue,
+            draft.payload.as_str(),
+            draft.unique_key.as_deref(),
+            options.priority,
+            run_at(options) <= now,
+            run_at(options),
+            draft.policy.attempts.max(1),
+            micros(draft.policy.lease),
+            options.traceparent.as_deref(),
+            now,
+        ]
+    });
+    let added: Vec<(JobId,)> = rows.fetch_all(tx).await?;
+    let added: HashSet<JobId> = added.into_iter().map(|(id,)| id).collect();
+    for (id, draft, options) in new.iter().filter(|(id, ..)| added.contains(id)) {
+        tx.signal(if run_at(options) <= now { SIGNAL } else { LATER });
+        tracing::debug!(job.id = %id, job.name = draft.name, "job added");
     }
-    tx.signal(if run_at <= now { SIGNAL } else { LATER });
-    tracing::debug!(job.id = %id, job.name = draft.name, "job added");
-    Ok(true)
+    Ok(added)
 }
 
 /// The one that waits under this key. It is locked, so that it is not begun

@@ -1,7 +1,11 @@
 //! Who does the work, and what is known while it is done.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,8 +50,8 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// One attempt at a job, as its worker sees it.
-#[derive(Debug)]
+/// One attempt at a job, as its worker sees it. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Run {
     /// Which job.
     pub id: JobId,
@@ -62,9 +66,9 @@ pub struct Run {
     pub(crate) token: i64,
     pub(crate) lease: Duration,
     /// Whether [`Run::finish`] was called: then the row is done with its effect.
-    pub(crate) finished: AtomicBool,
+    pub(crate) finished: Arc<AtomicBool>,
     /// Whether it ended with another job waiting under its key.
-    pub(crate) awaited: AtomicBool,
+    pub(crate) awaited: Arc<AtomicBool>,
     /// Cancelled when somebody else has the job.
     pub(crate) lost: CancellationToken,
 }
@@ -79,8 +83,8 @@ impl Run {
             traceparent: job.traceparent.clone(),
             token: job.token,
             lease: Duration::from_micros(job.lease_micros.unsigned_abs()),
-            finished: AtomicBool::new(false),
-            awaited: AtomicBool::new(false),
+            finished: Arc::default(),
+            awaited: Arc::default(),
             lost: CancellationToken::new(),
         }
     }
@@ -89,22 +93,35 @@ impl Run {
     /// then nobody else can take it before the transaction ends. To be called
     /// inside the transaction of the effect.
     pub async fn fence(&self, tx: &mut Tx) -> Result<()> {
+        let held = Run::fence_all(tx, &[self]).await?;
+        if held.contains(&self.id) { Ok(()) } else { Err(self.lease_lost()) }
+    }
+
+    /// The same of many attempts at once: returns the jobs that are still held.
+    pub async fn fence_all(tx: &mut Tx, runs: &[&Run]) -> Result<HashSet<JobId>> {
         if tx.world().planted("order_moves_past_others") {
-            return Ok(());
+            return Ok(runs.iter().map(|run| run.id).collect());
         }
-        let until = tx.world().now() + self.lease;
-        let held = claim::renew(tx, self.id, self.token, until).await?;
-        if held { Ok(()) } else { Err(self.lease_lost()) }
+        let now = tx.world().now();
+        let held: Vec<_> = runs.iter().map(|run| (run.id, run.token, now + run.lease)).collect();
+        claim::renew(tx, &held).await
     }
 
     /// Marks the job done in the transaction of its effect; fails (conflict
     /// `lease_lost`) unless this worker still holds it.
     pub async fn finish(&self, tx: &mut Tx) -> Result<()> {
-        let Some(awaited) = claim::finish(tx, self.id, self.token).await? else {
-            return Err(self.lease_lost());
-        };
-        self.awaited.store(awaited, Ordering::Relaxed);
-        self.finished.store(true, Ordering::Relaxed);
+        Run::finish_all(tx, &[self]).await
+    }
+
+    /// The same of many attempts at once; fails unless all are still held.
+    pub async fn finish_all(tx: &mut Tx, runs: &[&Run]) -> Result<()> {
+        let held: Vec<_> = runs.iter().map(|run| (run.id, run.token)).collect();
+        let done: HashMap<JobId, bool> = claim::finish(tx, &held).await?;
+        for run in runs {
+            let awaited = done.get(&run.id).ok_or_else(|| run.lease_lost())?;
+            run.awaited.store(*awaited, Ordering::Relaxed);
+            run.finished.store(true, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -114,7 +131,8 @@ impl Run {
         if noted { Ok(()) } else { Err(self.lease_lost()) }
     }
 
-    fn lease_lost(&self) -> Error {
+    /// What is said to a worker whose job somebody else has.
+    pub fn lease_lost(&self) -> Error {
         Error::conflict("lease_lost", format!("{} is held by another worker now", self.id))
     }
 }

@@ -23,6 +23,9 @@ pub enum Value {
     Texts(Vec<String>),
     /// `UUID[]`, likewise.
     Uuids(Vec<Uuid>),
+    /// An array of values of one shape, any of which may be [`Value::Null`];
+    /// on PostgreSQL alone.
+    List(Vec<Value>),
 }
 
 /// A value on its way from a column.

@@ -26,7 +26,11 @@ use std::{sync::Arc, time::Duration};
 use contracts::{catalog::Catalog, inventory::Inventory, payments::Payments};
 use db::{Db, Migration};
 
-use crate::waiting::Waiting;
+use crate::{
+    saga::{Looks, Records},
+    service::Placings,
+    waiting::Waiting,
+};
 
 /// What this service needs to start.
 pub struct Needs {
@@ -48,11 +52,13 @@ pub struct Settings {
     /// An order that should be moving and has not changed for so long is
     /// looked at by the sweep.
     pub still_after: Duration,
+    /// The most orders that are gathered into one transaction; with 1 each goes alone.
+    pub gather_most: usize,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { still_after: Duration::from_secs(60) }
+        Settings { still_after: Duration::from_secs(60), gather_most: 64 }
     }
 }
 
@@ -65,13 +71,27 @@ pub struct Orders {
     payments: Arc<dyn Payments>,
     settings: Settings,
     waiting: Waiting,
+    placings: Placings,
+    looks: Looks,
+    records: Records,
 }
 
 impl Orders {
     /// The service, made of what it needs.
     pub fn new(needs: Needs) -> Orders {
         let Needs { db, catalog, inventory, payments, settings } = needs;
-        Orders { db, catalog, inventory, payments, settings, waiting: Waiting::default() }
+        let most = settings.gather_most;
+        Orders {
+            placings: Placings::new(&db, most),
+            looks: Looks::new(&db, most),
+            records: Records::new(&db, most),
+            waiting: Waiting::default(),
+            db,
+            catalog,
+            inventory,
+            payments,
+            settings,
+        }
     }
 
     /// Ends every wait for an order to be settled, now and from now on: whoever

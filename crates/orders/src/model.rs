@@ -110,6 +110,12 @@ impl Order {
         self.standing(Vec::new()).next() == Next::Rest
     }
 
+    /// The line of its history that says where it stands, by whom.
+    pub fn entry(&self, actor: Option<UserId>) -> Entry {
+        let (version, state, reason, at) = (self.version, self.state, self.reason.clone(), self.updated_at);
+        Entry { version, state, reason, actor, at }
+    }
+
     /// The news that it stands where it stands.
     pub fn event(&self) -> OrderEvent {
         OrderEvent {

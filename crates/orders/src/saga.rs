@@ -10,6 +10,7 @@
 //! on the way back.
 
 mod ask;
+mod look;
 mod record;
 
 use contracts::orders::OrderLine;
@@ -19,9 +20,11 @@ use kernel::{Error, OrderId, Result};
 use crate::{
     Orders,
     model::{self, Next, Order, Standing, Step, StepState},
-    store,
 };
 use record::Change;
+
+pub(crate) use look::Looks;
+pub(crate) use record::Records;
 
 impl Orders {
     /// Takes an order as far as it goes now.
@@ -72,14 +75,7 @@ enum Turn {
 
 impl<'a> Saga<'a> {
     async fn read(orders: &'a Orders, id: OrderId, run: &'a Run) -> Result<Saga<'a>, Failure> {
-        let found: Result<_> = db::snapshot!(orders.db, async |tx| {
-            let Some(order) = store::find(tx, id).await? else {
-                return Ok(None);
-            };
-            let lines = store::lines(tx, id, order.currency()).await?;
-            let steps = store::steps(tx, id).await?;
-            Ok(Some((order, lines, steps)))
-        });
+        let found = orders.looks.look(id).await;
         let missing = || Failure::Fatal(Error::not_found("no_such_order", format!("there is no order {id}")));
         let (order, lines, steps) = found.map_err(Failure::Retry)?.ok_or_else(missing)?;
         let standing = order.standing(steps);

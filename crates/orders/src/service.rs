@@ -2,9 +2,11 @@
 
 mod change;
 mod place;
+mod placings;
 
 pub use change::{Actor, Decision};
 pub use place::Purchase;
+pub use placings::Placings;
 
 use contracts::orders::{GetOrder, OrderInShort};
 use kernel::{Error, OrderId, Result, UserId};

@@ -6,9 +6,11 @@ mod steps;
 pub use find::*;
 pub use steps::*;
 
+use std::collections::HashSet;
+
 use contracts::orders::{OrderLine, OrderState};
-use db::{Migration, Tx, query, query_for};
-use kernel::{Error, JobId, OrderId, Result, Time, UserId, Value};
+use db::{Migration, Tx, many, query, values};
+use kernel::{Error, JobId, OrderId, Result, Time};
 
 use crate::model::{Entry, Order, may_move};
 
@@ -75,56 +77,54 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
     ",
 }];
 
-/// Saves a new order. Returns whether its number was free.
-pub async fn insert(tx: &mut Tx, order: &Order) -> Result<bool> {
-    let address = serde_json::to_string(&order.address).map_err(Error::internal)?;
-    let inserted = query(
+/// Saves new orders. Returns those whose number was free.
+pub async fn insert(tx: &mut Tx, orders: &[&Order]) -> Result<HashSet<OrderId>> {
+    let insert = many(
         "INSERT INTO orders (id, number, customer_id, state, total, currency, address, token, job_id, version,
                              placed_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
-         ON CONFLICT (number) DO NOTHING",
-    )
-    .bind(order.id)
-    .bind(&order.number)
-    .bind(order.customer)
-    .bind(order.state)
-    .bind(order.total.amount)
-    .bind(order.currency())
-    .bind(address)
-    .bind(&order.token)
-    .bind(order.job)
-    .bind(order.version)
-    .bind(order.placed_at)
-    .execute(tx)
-    .await?;
-    Ok(inserted == 1)
+         ON CONFLICT (number) DO NOTHING RETURNING id",
+        "INSERT INTO orders (id, number, customer_id, state, total, currency, address, token, job_id, version,
+                             placed_at, updated_at)
+         SELECT id, number, customer_id, state, total, currency, address, token, job_id, version, placed_at, placed_at
+         FROM unnest($1::UUID[], $2::TEXT[], $3::UUID[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[],
+                     $9::UUID[], $10::BIGINT[], $11::BIGINT[])
+              AS given (id, number, customer_id, state, total, currency, address, token, job_id, version, placed_at)
+         ON CONFLICT (number) DO NOTHING RETURNING id",
+    );
+    let addresses: Result<Vec<String>> =
+        orders.iter().map(|order| serde_json::to_string(&order.address).map_err(Error::internal)).collect();
+    let rows = insert.rows(orders.iter().zip(addresses?), |(order, address)| {
+        values![
+            order.id,
+            order.number.as_str(),
+            order.customer,
+            order.state,
+            order.total.amount,
+            order.currency(),
+            address,
+            order.token.as_str(),
+            order.job,
+            order.version,
+            order.placed_at,
+        ]
+    });
+    let inserted: Vec<(OrderId,)> = rows.fetch_all(tx).await?;
+    Ok(inserted.into_iter().map(|(id,)| id).collect())
 }
 
-/// Saves the lines of a new order. All in one statement, which is why it has
-/// two forms: how many there are is only known when it runs.
-pub async fn insert_lines(tx: &mut Tx, id: OrderId, lines: &[OrderLine]) -> Result<()> {
-    let texts =
-        |text: fn(&OrderLine) -> &str| Value::Texts(lines.iter().map(|line| text(line).to_owned()).collect());
-    let ints = |int: fn(&OrderLine) -> i64| Value::Ints(lines.iter().map(int).collect());
-    query_for(
+/// Saves the lines of new orders.
+pub async fn insert_lines(tx: &mut Tx, lines: impl Iterator<Item = (OrderId, &[OrderLine])>) -> Result<()> {
+    let insert = many(
+        "INSERT INTO order_lines (order_id, line, sku, name, quantity, price) VALUES ($1, $2, $3, $4, $5, $6)",
         "INSERT INTO order_lines (order_id, line, sku, name, quantity, price)
-         SELECT $1, sku.key + 1, sku.value, name.value, quantity.value, price.value
-         FROM json_each($2) sku
-         JOIN json_each($3) name ON name.key = sku.key
-         JOIN json_each($4) quantity ON quantity.key = sku.key
-         JOIN json_each($5) price ON price.key = sku.key",
-        "INSERT INTO order_lines (order_id, line, sku, name, quantity, price)
-         SELECT $1, given.line, given.sku, given.name, given.quantity, given.price
-         FROM unnest($2::TEXT[], $3::TEXT[], $4::BIGINT[], $5::BIGINT[])
-              WITH ORDINALITY AS given (sku, name, quantity, price, line)",
-    )
-    .bind(id)
-    .bind(texts(|line| line.sku.as_str()))
-    .bind(texts(|line| &line.name))
-    .bind(ints(|line| line.quantity.into()))
-    .bind(ints(|line| line.price.amount))
-    .execute(tx)
-    .await?;
+         SELECT * FROM unnest($1::UUID[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[])",
+    );
+    let lines = lines.flat_map(|(id, lines)| (1i64..).zip(lines).map(move |(place, line)| (id, place, line)));
+    let rows = insert.rows(lines, |(id, place, line)| {
+        values![id, place, &line.sku, line.name.as_str(), line.quantity, line.price.amount]
+    });
+    rows.execute(tx).await?;
     Ok(())
 }
 
@@ -132,37 +132,56 @@ pub async fn insert_lines(tx: &mut Tx, id: OrderId, lines: &[OrderLine]) -> Resu
 /// guard it. Returns whether it was; two who saw the same cannot both go on.
 /// `order` is what it is to become: its version is one more than what was seen.
 pub async fn advance(tx: &mut Tx, order: &Order, from: OrderState) -> Result<bool> {
-    if order.state != from && !may_move(from, order.state) {
-        let message = format!("{} cannot move from {from} to {}", order.id, order.state);
-        return Err(Error::internal(message));
+    Ok(!advance_all(tx, &[(order, from)]).await?.is_empty())
+}
+
+/// The same of many orders, none of them twice. Returns those that were.
+pub async fn advance_all(tx: &mut Tx, moves: &[(&Order, OrderState)]) -> Result<HashSet<OrderId>> {
+    for (order, from) in moves {
+        if order.state != *from && !may_move(*from, order.state) {
+            let message = format!("{} cannot move from {from} to {}", order.id, order.state);
+            return Err(Error::internal(message));
+        }
+        if tx.world().planted("order_moves_past_others") {
+            query("UPDATE orders SET state = $2, version = $3 WHERE id = $1")
+                .bind(order.id)
+                .bind(*from)
+                .bind(order.version - 1)
+                .execute(tx)
+                .await?;
+        }
     }
-    if tx.world().planted("order_moves_past_others") {
-        query("UPDATE orders SET state = $2, version = $3 WHERE id = $1")
-            .bind(order.id)
-            .bind(from)
-            .bind(order.version - 1)
-            .execute(tx)
-            .await?;
-    }
-    let advanced = query(
+    let update = many(
         "UPDATE orders SET state = $4, reason = $5, approved_by = $6, screening = $7, carrier = $8, tracking = $9,
                 shipped_at = $10, version = version + 1, updated_at = $11
-         WHERE id = $1 AND state = $2 AND version = $3",
-    )
-    .bind(order.id)
-    .bind(from)
-    .bind(order.version - 1)
-    .bind(order.state)
-    .bind(order.reason.as_deref())
-    .bind(order.approved_by)
-    .bind(order.screening.as_deref())
-    .bind(order.carrier.as_deref())
-    .bind(order.tracking.as_deref())
-    .bind(order.shipped_at)
-    .bind(order.updated_at)
-    .execute(tx)
-    .await?;
-    Ok(advanced == 1)
+         WHERE id = $1 AND state = $2 AND version = $3 RETURNING id",
+        "UPDATE orders SET state = given.state, reason = given.reason, approved_by = given.approved_by,
+                screening = given.screening, carrier = given.carrier, tracking = given.tracking,
+                shipped_at = given.shipped_at, version = orders.version + 1, updated_at = given.updated_at
+         FROM unnest($1::UUID[], $2::TEXT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[], $6::UUID[], $7::TEXT[],
+                     $8::TEXT[], $9::TEXT[], $10::BIGINT[], $11::BIGINT[])
+              AS given (id, seen_state, seen_version, state, reason, approved_by, screening, carrier, tracking,
+                        shipped_at, updated_at)
+         WHERE orders.id = given.id AND orders.state = given.seen_state AND orders.version = given.seen_version
+         RETURNING orders.id",
+    );
+    let rows = update.rows(moves, |(order, from)| {
+        values![
+            order.id,
+            *from,
+            order.version - 1,
+            order.state,
+            order.reason.as_deref(),
+            order.approved_by,
+            order.screening.as_deref(),
+            order.carrier.as_deref(),
+            order.tracking.as_deref(),
+            order.shipped_at,
+            order.updated_at,
+        ]
+    });
+    let advanced: Vec<(OrderId,)> = rows.fetch_all(tx).await?;
+    Ok(advanced.into_iter().map(|(id,)| id).collect())
 }
 
 /// Notes which job was added for an order last.
@@ -171,21 +190,18 @@ pub async fn set_job(tx: &mut Tx, id: OrderId, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// Notes where an order came to stand, by whom.
-pub async fn add_history(tx: &mut Tx, order: &Order, actor: Option<UserId>) -> Result<Entry> {
-    let (version, state, reason, at) = (order.version, order.state, order.reason.clone(), order.updated_at);
-    query(
+/// Notes where orders came to stand.
+pub async fn add_history(tx: &mut Tx, entries: &[(OrderId, Entry)]) -> Result<()> {
+    let insert = many(
         "INSERT INTO order_history (order_id, version, state, reason, actor, at) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(order.id)
-    .bind(version)
-    .bind(state)
-    .bind(reason.as_deref())
-    .bind(actor)
-    .bind(at)
-    .execute(tx)
-    .await?;
-    Ok(Entry { version, state, reason, actor, at })
+        "INSERT INTO order_history (order_id, version, state, reason, actor, at)
+         SELECT * FROM unnest($1::UUID[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::UUID[], $6::BIGINT[])",
+    );
+    let rows = insert.rows(entries, |(id, entry)| {
+        values![*id, entry.version, entry.state, entry.reason.as_deref(), entry.actor, entry.at]
+    });
+    rows.execute(tx).await?;
+    Ok(())
 }
 
 /// Gives an order that is still what the caller saw a new version, for the job

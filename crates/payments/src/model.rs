@@ -134,6 +134,11 @@ pub struct Payment {
 db::from_row!(Payment { id, order_id, customer_id, state, amount, currency, captured, refunded, version });
 
 impl Payment {
+    /// Whether the provider has something to do for it before it is paid.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, PaymentState::Pending | PaymentState::Authorised)
+    }
+
     /// So much of its currency.
     pub fn money(&self, amount: i64) -> Money {
         Money::new(amount, self.currency)

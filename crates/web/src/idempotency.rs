@@ -12,4 +12,4 @@ pub(crate) use key::{BodyHash, HEADER};
 pub use key::{IdempotencyKey, MaybeIdempotencyKey};
 #[doc(hidden)]
 pub use once::{AsKey, first, key_of};
-pub use store::{MIGRATIONS, answer, breaches, claim, find, purge, sweep};
+pub use store::{MIGRATIONS, again, answer, answer_all, breaches, claim, claim_all, find, purge, sweep};

@@ -242,8 +242,9 @@ impl Shop {
         for (_, db) in &self.inside.databases {
             let (events, jobs, next): (i64, i64, Option<Time>) = db::snapshot!(db, async |tx| {
                 let (jobs, next) = db::query(
-                    "SELECT CAST(COALESCE(SUM(CASE WHEN state = 'running' OR run_at <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT), MIN(run_at)
-                     FROM jobs WHERE state IN ('waiting', 'running')",
+                    "SELECT CAST((SELECT COUNT(*) FROM jobs WHERE state = 'running')
+                               + (SELECT COUNT(*) FROM jobs WHERE state = 'waiting' AND run_at <= $1) AS BIGINT),
+                            (SELECT MIN(run_at) FROM jobs WHERE state = 'waiting')",
                 )
                 .bind(now)
                 .fetch_one::<(i64, Option<Time>)>(tx)

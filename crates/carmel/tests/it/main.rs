@@ -17,6 +17,7 @@ mod crowds;
 mod edge;
 mod faults;
 mod full;
+mod growth;
 mod harness;
 mod healthcheck;
 mod kills;

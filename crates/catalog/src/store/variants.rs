@@ -1,8 +1,8 @@
 //! The SQL of variants and their prices.
 
 use contracts::catalog::Priced;
-use db::{Tx, query, query_for};
-use kernel::{Currency, Money, ProductId, Result, Sku, Time, Value, VariantId};
+use db::{Tx, many, query, query_for, values};
+use kernel::{Currency, Money, ProductId, Result, Sku, Time, VariantId};
 
 use super::uuids;
 use crate::model::Variant;
@@ -120,18 +120,15 @@ pub async fn variants_of(tx: &mut Tx, products: &[ProductId]) -> Result<Vec<Vari
 /// The prices of those of these SKUs that are for sale.
 pub async fn prices(tx: &mut Tx, skus: &[Sku]) -> Result<Vec<Priced>> {
     type Row = (Sku, ProductId, String, Option<String>, i64, Currency);
-    // A list is an array on PostgreSQL and JSON on SQLite.
-    let rows: Vec<Row> = query_for(
+    let find = many(
         "SELECT v.sku, p.id, p.name, v.name, v.price, v.currency
          FROM variants v JOIN products p ON p.id = v.product_id
-         WHERE v.sku IN (SELECT value FROM json_each($1)) AND v.for_sale = TRUE AND p.state = 'active'",
+         WHERE v.sku = $1 AND v.for_sale = TRUE AND p.state = 'active'",
         "SELECT v.sku, p.id, p.name, v.name, v.price, v.currency
          FROM variants v JOIN products p ON p.id = v.product_id
-         WHERE v.sku = ANY($1) AND v.for_sale = TRUE AND p.state = 'active'",
-    )
-    .bind(Value::Texts(skus.iter().map(Sku::to_string).collect()))
-    .fetch_all(tx)
-    .await?;
+         WHERE v.sku = ANY ($1::TEXT[]) AND v.for_sale = TRUE AND p.state = 'active'",
+    );
+    let rows: Vec<Row> = find.rows(skus, |sku| values![sku]).fetch_all(tx).await?;
     let priced = |(sku, product, product_name, variant_name, amount, currency): Row| {
         let name = match variant_name {
             Some(variant_name) => format!("{product_name} ({variant_name})"),

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use bytes::BytesMut;
 use kernel::{Value, ValueRef};
-use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use postgres_types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 type Outcome<T> = Result<T, Box<dyn Error + Sync + Send>>;
@@ -14,6 +14,12 @@ type Outcome<T> = Result<T, Box<dyn Error + Sync + Send>>;
 pub(super) struct Bound<'a>(pub &'a Value);
 
 impl Bound<'_> {
+    /// Whether it is an array in which every value is missing: written as text,
+    /// because only the statement says of what type they would be.
+    fn is_shapeless(&self) -> bool {
+        matches!(self.0, Value::List(list) if list.iter().all(|value| *value == Value::Null))
+    }
+
     /// The type that its column has, where PostgreSQL is not asked for it first.
     pub fn kind(&self) -> Type {
         match self.0 {
@@ -26,6 +32,7 @@ impl Bound<'_> {
             Value::Ints(_) => Type::INT8_ARRAY,
             Value::Texts(_) => Type::TEXT_ARRAY,
             Value::Uuids(_) => Type::UUID_ARRAY,
+            Value::List(list) => array(list),
         }
     }
 }
@@ -51,6 +58,12 @@ impl ToSql for Bound<'_> {
                 list.to_sql(ty, out)
             }
             Value::Uuids(list) if *ty == Type::UUID_ARRAY => list.to_sql(ty, out),
+            Value::List(list) if self.is_shapeless() => {
+                let nulls = vec!["NULL"; list.len()].join(",");
+                out.extend_from_slice(format!("{{{nulls}}}").as_bytes());
+                Ok(IsNull::No)
+            }
+            Value::List(list) => list.iter().map(Bound).collect::<Vec<_>>().to_sql(ty, out),
             // Not the value itself: it may be a secret, and this ends in a log.
             _ => Err(format!("a parameter is of type {ty}, which this value is not: cast it").into()),
         }
@@ -60,7 +73,23 @@ impl ToSql for Bound<'_> {
         true // `to_sql` decides, because it depends on the value
     }
 
+    fn encode_format(&self, _: &Type) -> Format {
+        if self.is_shapeless() { Format::Text } else { Format::Binary }
+    }
+
     to_sql_checked!();
+}
+
+/// The type of an array of these.
+fn array(list: &[Value]) -> Type {
+    match list.iter().find(|value| **value != Value::Null) {
+        Some(Value::Int(_)) => Type::INT8_ARRAY,
+        Some(Value::Bool(_)) => Type::BOOL_ARRAY,
+        Some(Value::Text(_)) => Type::TEXT_ARRAY,
+        Some(Value::Bytes(_)) => Type::BYTEA_ARRAY,
+        Some(Value::Uuid(_)) => Type::UUID_ARRAY,
+        _ => Type::UNKNOWN,
+    }
 }
 
 /// The column at that place.

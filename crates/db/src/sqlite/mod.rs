@@ -23,7 +23,7 @@ use std::{
 };
 
 use kernel::{Error, Kind, Result, Value, World};
-use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, StatementStatus, config::DbConfig, ffi};
 
 use crate::{
     Row,
@@ -37,6 +37,12 @@ use crate::{
 pub trait Disk: Send + Sync + 'static {
     /// Is asked before each step; an error takes the place of the step.
     fn before(&self, step: Step<'_>) -> Result<()>;
+
+    /// Is told after each statement how many steps SQLite's virtual machine
+    /// took for it: what it costs, counted.
+    fn after(&self, sql: &str, steps: u64) {
+        let _ = (sql, steps);
+    }
 
     /// Whether commits run on the task that asks for them, so that the order of
     /// everything is fixed.
@@ -112,6 +118,10 @@ fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Write {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
+        // Each member of a group keeps, until it is done, the pages as they were before it: not in a file.
+        connection.pragma_update(None, "temp_store", "memory")?;
+        // In pages of 4 KiB: what many orders change again and again is copied to its place once.
+        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
         connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     } else {
         connection.pragma_update(None, "query_only", true)?;
@@ -122,7 +132,7 @@ fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     // partial index is parsed anew whenever a value is bound, which costs more than running it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // In KiB. Many small databases are open at once, and the system caches the file too.
-    connection.pragma_update(None, "cache_size", if access == Access::Write { -2000 } else { -1000 })?;
+    connection.pragma_update(None, "cache_size", if access == Access::Write { -16000 } else { -1000 })?;
     connection.set_prepared_statement_cache_capacity(if access == Access::Write { 128 } else { 64 });
     // From here on nobody waits on a thread: `BEGIN` is tried again by its task.
     connection.busy_timeout(Duration::ZERO)?;
@@ -130,7 +140,13 @@ fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
 }
 
 /// Runs a statement and hands its rows to `read`.
-fn fetch(connection: &Connection, sql: &str, values: &[Value], read: &mut Read<'_>) -> Result<(), Failure> {
+fn fetch(
+    (connection, disk): (&Connection, &dyn Disk),
+    sql: &str,
+    values: &[Value],
+    read: &mut Read<'_>,
+) -> Result<(), Failure> {
+    disk.before(Step::Statement(sql)).map_err(Failure::last)?;
     let mut statement = connection.prepare_cached(sql).map_err(|e| told(e, sql))?;
     value::bind(&mut statement, values).map_err(|e| unbound(e, sql))?;
     let mut rows = statement.raw_query();
@@ -139,17 +155,36 @@ fn fetch(connection: &Connection, sql: &str, values: &[Value], read: &mut Read<'
             break;
         }
     }
+    drop(rows);
+    disk.after(sql, steps(&statement));
     Ok(())
 }
 
+/// How many steps of the virtual machine a statement has taken since this was asked last.
+fn steps(statement: &Statement<'_>) -> u64 {
+    u64::try_from(statement.reset_status(StatementStatus::VmStep)).unwrap_or(0)
+}
+
 /// Runs a statement and says how many rows it changed.
-fn execute(connection: &Connection, sql: &str, values: &[Value]) -> Result<u64, Failure> {
+fn execute(
+    (connection, disk): (&Connection, &dyn Disk),
+    sql: &str,
+    values: &[Value],
+) -> Result<u64, Failure> {
+    disk.before(Step::Statement(sql)).map_err(Failure::last)?;
     let mut statement = connection.prepare_cached(sql).map_err(|e| told(e, sql))?;
     value::bind(&mut statement, values).map_err(|e| unbound(e, sql))?;
     let mut rows = statement.raw_query();
     while rows.next().map_err(|e| told(e, sql))?.is_some() {}
     drop(rows);
+    disk.after(sql, steps(&statement));
     Ok(if statement.readonly() { 0 } else { connection.changes() })
+}
+
+/// Begins or ends a transaction.
+fn command(connection: &Connection, sql: &str) -> Result<(), Failure> {
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    statement.raw_execute().map(drop).map_err(failure)
 }
 
 fn unbound(cause: String, sql: &str) -> Failure {
@@ -203,8 +238,6 @@ fn failure(cause: rusqlite::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::StatementStatus;
-
     use super::*;
 
     #[test]

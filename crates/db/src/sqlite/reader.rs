@@ -9,7 +9,7 @@ use kernel::Value;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Access, Disk, Step, connect, execute, failure, fetch, told};
+use super::{Access, Disk, Step, command, connect, execute, failure, fetch, told};
 use crate::{
     error::{Failure, closed},
     query::Read,
@@ -52,7 +52,7 @@ impl Readers {
             None => connect(&self.path, Access::Read).map_err(failure)?,
         };
         let tx = ReadTx { readers: self.clone(), connection: Some(connection), _seat: seat };
-        execute(tx.connection(), "BEGIN", &[])?;
+        command(tx.connection(), "BEGIN")?;
         Ok(tx)
     }
 
@@ -81,13 +81,11 @@ pub(crate) struct ReadTx {
 
 impl ReadTx {
     pub fn fetch(&self, sql: &str, values: &[Value], read: &mut Read<'_>) -> Result<(), Failure> {
-        self.readers.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
-        fetch(self.connection(), sql, values, read)
+        fetch((self.connection(), &*self.readers.disk), sql, values, read)
     }
 
     pub fn execute(&self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
-        self.readers.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
-        execute(self.connection(), sql, values)
+        execute((self.connection(), &*self.readers.disk), sql, values)
     }
 
     fn connection(&self) -> &Connection {
@@ -101,7 +99,7 @@ impl Drop for ReadTx {
             return;
         };
         // One that cannot end its transaction is closed instead of kept.
-        if connection.is_autocommit() || execute(&connection, "ROLLBACK", &[]).is_ok() {
+        if connection.is_autocommit() || command(&connection, "ROLLBACK").is_ok() {
             let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.push(connection);
         }

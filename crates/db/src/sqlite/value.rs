@@ -51,6 +51,9 @@ impl ToSql for Bound<'_> {
             Value::Ints(list) => return json(list, |n, text| write!(text, "{n}")),
             Value::Texts(list) => return json(list, |item, text| quote(item, text)),
             Value::Uuids(list) => return json(list, |id, text| write!(text, "\"{}\"", id.simple())),
+            Value::List(_) => {
+                return Err(rusqlite::Error::ToSqlConversionFailure("SQLite has no arrays".into()));
+            }
         }))
     }
 }

@@ -16,7 +16,7 @@ use kernel::{Error, Value, World};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{Disk, Step, execute, failure, fetch};
+use super::{Disk, Step, command, execute, failure, fetch};
 use crate::{
     error::{Again, Failure, closed, too_slow},
     query::Read,
@@ -95,7 +95,7 @@ impl Writer {
         let mut core = self.lock();
         let savepoint = !core.members.is_empty();
         let begin = if savepoint { "SAVEPOINT member" } else { "BEGIN IMMEDIATE" };
-        execute(core.connection()?, begin, &[])?;
+        command(core.connection()?, begin)?;
         core.savepoint = savepoint;
         core.last += 1;
         core.seat = seat.take();
@@ -127,7 +127,7 @@ impl Writer {
         let early = self.world.planted("answered_before_the_commit");
         let members = if early { answered(members) } else { members };
         let outcome = match self.disk.before(Step::Commit) {
-            Ok(()) => core.connection().and_then(|c| execute(c, "COMMIT", &[]).map(drop)),
+            Ok(()) => core.connection().and_then(|connection| command(connection, "COMMIT")),
             Err(refused) => Err(Failure::last(refused)),
         };
         if outcome.is_err() {
@@ -284,22 +284,27 @@ impl WriteTx {
     }
 
     pub fn fetch(&self, sql: &str, values: &[Value], read: &mut Read<'_>) -> Result<(), Failure> {
-        self.step(sql, |connection| fetch(connection, sql, values, read))
+        self.step(|on| fetch(on, sql, values, read))
     }
 
     pub fn execute(&self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
-        self.step(sql, |connection| execute(connection, sql, values))
+        self.step(|on| execute(on, sql, values))
     }
 
     /// Runs several statements that have no parameters.
     pub fn batch(&self, sql: &str) -> Result<(), Failure> {
-        self.step(sql, |connection| connection.execute_batch(sql).map_err(failure))
+        self.step(|(connection, disk)| {
+            disk.before(Step::Statement(sql)).map_err(Failure::last)?;
+            connection.execute_batch(sql).map_err(failure)
+        })
     }
 
-    fn step<T>(&self, sql: &str, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+    fn step<T>(
+        &self,
+        work: impl FnOnce((&Connection, &dyn Disk)) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut core = self.core()?;
-        self.writer.disk.before(Step::Statement(sql)).map_err(Failure::last)?;
-        let outcome = work(core.connection()?);
+        let outcome = work((core.connection()?, &*self.writer.disk));
         if outcome.is_err() {
             core.notice_loss();
         }
@@ -320,7 +325,7 @@ impl WriteTx {
     fn join(&self) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
         let mut core = self.core()?;
         if core.savepoint {
-            execute(core.connection()?, "RELEASE member", &[])?;
+            command(core.connection()?, "RELEASE member")?;
         } else if core.connection()?.is_autocommit() {
             let error = Error::unavailable("storage_failed", "the transaction was lost");
             return Err(Failure::last(error));

@@ -70,6 +70,19 @@ async fn what_comes_meanwhile_goes_together_in_the_order_of_arrival() {
 }
 
 #[tokio::test]
+async fn two_that_are_about_the_same_are_in_batches_of_their_own_in_their_order() {
+    let (gather, gate, seen) = doubling(3);
+    let gather = gather.one_of_each(|n| n % 10);
+    gate.add_permits(10);
+
+    let answers = join_all([1, 11, 2, 21, 12, 3, 4].map(|n| gather.call(n))).await;
+
+    let answers: Vec<i64> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers, [2, 22, 4, 42, 24, 6, 8]);
+    assert_eq!(*seen.lock().unwrap(), [vec![1, 2, 3], vec![11, 12, 4], vec![21]]);
+}
+
+#[tokio::test]
 async fn a_refused_batch_is_split_until_the_one_at_fault_is_alone() {
     let (gather, gate, seen) = doubling(10);
     gate.add_permits(20);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use db::{Engine, query, query_for};
+use db::{Caller, Engine, Gather, query, query_for};
 use futures::{FutureExt, future::join_all};
 use kernel::{Error, Kind, Result, Value};
 use uuid::Uuid;
@@ -16,6 +16,9 @@ crate::both_databases!(
     parameters_are_bound_by_their_number,
     every_value_reads_back,
     lists_are_bound,
+    who_asked_for_a_gathered_change_has_changed_something,
+    one_statement_is_for_many_rows,
+    of_many_rows_all_or_none_are_changed,
     a_value_of_another_type_is_refused,
     a_number_that_is_not_whole_is_to_be_cast,
     after_a_refused_statement_nothing_more_is_done,
@@ -113,6 +116,76 @@ async fn every_value_reads_back(test: TestDb) {
     });
 
     assert_eq!(found.unwrap(), [full, empty]);
+}
+
+/// So that no replica shows him what was before it.
+async fn who_asked_for_a_gathered_change_has_changed_something(test: TestDb) {
+    let gather: Gather<i64, ()> = Gather::writing(&test.db, 8, |tx, ids: &[i64]| {
+        Box::pin(async move {
+            for id in ids {
+                add(tx, *id, 0).await?;
+            }
+            Ok(ids.iter().map(|_| Ok(())).collect())
+        })
+    });
+    let caller = Caller::new(None);
+
+    caller.serve(gather.call(1)).await.unwrap();
+
+    assert!(caller.wrote_at().is_some());
+    assert_eq!(test.things().await, [(1, 0)]);
+}
+
+/// Each shape of value, some or all of a column missing.
+async fn one_statement_is_for_many_rows(test: TestDb) {
+    type Row = (i64, i64, Option<String>, Option<bool>, Option<Vec<u8>>, Option<Uuid>);
+    let insert = || {
+        db::many(
+        "INSERT INTO things (id, n, name, ok, raw, tag) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO things (id, n, name, ok, raw, tag)
+         SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[], $3::TEXT[], $4::BOOLEAN[], $5::BYTEA[], $6::UUID[])",
+    )
+    };
+    let find = || {
+        db::many(
+            "SELECT id, n, name, ok, raw, tag FROM things WHERE id = $1",
+            "SELECT id, n, name, ok, raw, tag FROM things WHERE id = ANY ($1::BIGINT[])",
+        )
+    };
+    let full: Row =
+        (1, 10, Some("\"{,}\" NULL ä".into()), Some(false), Some(vec![0, 255]), Some(Uuid::from_u128(7)));
+    let empty: Row = (2, 20, None, None, None, None);
+    for rows in [vec![empty.clone()], vec![full.clone(), empty.clone()], vec![full, empty], Vec::new()] {
+        let kept: Result<(u64, Vec<Row>)> = db::write!(test.db, async |tx| {
+            query("DELETE FROM things").execute(tx).await?;
+            let row = |(id, n, name, ok, raw, tag): &Row| {
+                db::values![*id, *n, name.as_deref(), *ok, raw.as_deref(), *tag]
+            };
+            let inserted = insert().rows(&rows, row).execute(tx).await?;
+            let ids = rows.iter().map(|row| row.0).chain([404]);
+            Ok((inserted, find().rows(ids, |id| db::values![id]).fetch_all(tx).await?))
+        });
+
+        let (inserted, mut kept) = kept.unwrap();
+        kept.sort_by_key(|row| row.0);
+        assert_eq!((inserted, kept), (rows.len() as u64, rows));
+    }
+}
+
+async fn of_many_rows_all_or_none_are_changed(test: TestDb) {
+    let insert = || {
+        db::many(
+            "INSERT INTO things (id, n) VALUES ($1, $2)",
+            "INSERT INTO things (id, n) SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[])",
+        )
+    };
+    let refused: Result<u64> = db::write!(test.db, async |tx| {
+        let rows = [(1i64, 1i64), (2, -1), (3, 3)];
+        insert().rows(rows, |(id, n)| db::values![id, n]).execute(tx).await
+    });
+
+    assert_eq!(refused.unwrap_err().code, "constraint_violated");
+    assert_eq!(test.things().await, []);
 }
 
 async fn lists_are_bound(test: TestDb) {

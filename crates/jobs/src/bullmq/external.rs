@@ -35,7 +35,7 @@ pub(crate) async fn write_down(crew: &Crew, foreign: &Foreign<'_>) -> Result<Job
             return Ok(id);
         }
         let options = Options { priority, ..Options::default() };
-        store::insert_as(tx, id, &draft, options).await
+        store::insert_as(tx, id, draft.clone(), options).await
     })
 }
 

@@ -170,7 +170,7 @@ impl Orders {
                     continue;
                 }
                 if order.state != from {
-                    store::add_history(tx, &order, Some(actor.id())).await?;
+                    store::add_history(tx, &[(id, order.entry(Some(actor.id())))]).await?;
                     bus::outbox::add_traced(tx, &order.event(), traceparent.clone()).await?;
                 }
                 if effect == Effect::Saga {

@@ -2,18 +2,13 @@
 
 use std::{pin::pin, time::Duration};
 
-use contracts::{
-    catalog::Prices,
-    orders::{OrderLine, OrderState},
-};
-use db::Tx;
-use kernel::{Error, Money, OrderId, Result, UserId};
+use contracts::{catalog::Prices, orders::OrderState};
+use kernel::{Money, OrderId, Result, UserId};
 use web::{Answer, IdempotencyKey};
 
 use crate::{
     Orders,
-    jobs::Fulfil,
-    model::{Address, Basket, Details, Order, PlaceError, Standing, Step, is_settled, number},
+    model::{Address, Basket, Details, Order, PlaceError, is_settled, number},
     store,
 };
 
@@ -48,11 +43,7 @@ impl Orders {
         let prices = self.catalog.prices(Prices { skus: purchase.basket.skus() }).await?;
         let (lines, total) = purchase.basket.priced(&prices)?;
         let order = self.placed(customer, purchase, total);
-        let traceparent = web::telemetry::traceparent();
-        web::once!(self.db, key, async |tx| {
-            let details = insert(tx, order.clone(), lines.clone(), traceparent.clone()).await?;
-            Ok::<_, PlaceError>(details)
-        })
+        Ok(self.placings.place(key.clone(), order, lines).await?)
     }
 
     fn placed(&self, customer: UserId, purchase: Purchase, total: Money) -> Order {
@@ -97,33 +88,4 @@ impl Orders {
             world.timeout(left.min(LOOK_AGAIN), woken).await;
         }
     }
-}
-
-/// Saves a new order with its lines, its job, its first step as begun, and the
-/// news of it.
-async fn insert(
-    tx: &mut Tx,
-    mut order: Order,
-    lines: Vec<OrderLine>,
-    traceparent: Option<String>,
-) -> Result<Details> {
-    let job = Fulfil { order: order.id };
-    let options = jobs::Options { traceparent: traceparent.clone(), ..jobs::Options::default() };
-    order.job = Some(jobs::add_with(tx, &job, options).await?);
-    let mut tries = 8;
-    while !store::insert(tx, &order).await? {
-        tries -= 1;
-        if tries == 0 {
-            return Err(Error::unavailable("no_number_free", "no number was free for the order"));
-        }
-        order.number = number(tx.world().random());
-    }
-    store::insert_lines(tx, order.id, &lines).await?;
-    // The first step begins with the order: that spares the saga a transaction.
-    let mut standing: Standing = order.standing(Vec::new());
-    let hold = standing.begin(Step::Hold, order.placed_at);
-    store::start_step(tx, order.id, &hold, order.version).await?;
-    let entry = store::add_history(tx, &order, Some(order.customer)).await?;
-    bus::outbox::add_traced(tx, &order.event(), traceparent).await?;
-    Ok(Details { order, lines, steps: vec![hold], history: vec![entry] })
 }

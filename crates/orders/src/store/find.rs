@@ -1,7 +1,9 @@
 //! Looking for orders.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use contracts::orders::{OrderLine, OrderState};
-use db::{FromRow, Row, Tx, query};
+use db::{FromRow, Row, Tx, many, query, values};
 use kernel::{Currency, Error, Money, OrderId, Result, UserId, uuid::Uuid};
 
 use crate::model::{Attempt, Details, Entry, Order};
@@ -41,6 +43,58 @@ pub async fn find(tx: &mut Tx, id: OrderId) -> Result<Option<Order>> {
     .bind(id)
     .fetch_optional(tx)
     .await
+}
+
+/// These orders, each asked for once, with their lines and steps: what the saga decides by.
+pub async fn on_the_way(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<BTreeMap<OrderId, OnTheWay>> {
+    let orders = many(
+        "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening, carrier,
+                tracking, shipped_at, job_id, version, placed_at, updated_at
+         FROM orders WHERE id = $1",
+        "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening, carrier,
+                tracking, shipped_at, job_id, version, placed_at, updated_at
+         FROM orders WHERE id = ANY ($1::UUID[])",
+    );
+    let lines = many(
+        "SELECT order_id, sku, name, quantity, price FROM order_lines WHERE order_id = $1 ORDER BY line LIMIT 100",
+        "SELECT order_id, sku, name, quantity, price FROM order_lines WHERE order_id = ANY ($1::UUID[])
+         ORDER BY order_id, line",
+    );
+    let steps = many(
+        "SELECT order_id, step, attempt, state, started_at, ended_at, error, detail FROM order_steps
+         WHERE order_id = $1 ORDER BY version DESC, step DESC LIMIT 1000",
+        "SELECT latest.* FROM unnest($1::UUID[]) AS given (id) CROSS JOIN LATERAL (
+             SELECT order_id, step, attempt, state, started_at, ended_at, error, detail FROM order_steps
+             WHERE order_id = given.id ORDER BY version DESC, step DESC LIMIT 1000) AS latest",
+    );
+    let id = |id: &OrderId| values![*id];
+    let orders: Vec<Order> = orders.rows(ids, id).fetch_all(tx).await?;
+    let mut found: BTreeMap<OrderId, OnTheWay> =
+        orders.into_iter().map(|order| (order.id, (order, Vec::new(), Vec::new()))).collect();
+    for Of(id, line) in lines.rows(ids, id).fetch_all::<Of<LineRow>>(tx).await? {
+        if let Some((order, lines, _)) = found.get_mut(&id) {
+            lines.push(line.line(order.currency()));
+        }
+    }
+    for Of(id, step) in steps.rows(ids, id).fetch_all::<Of<Attempt>>(tx).await? {
+        if let Some((_, _, steps)) = found.get_mut(&id) {
+            steps.push(step);
+        }
+    }
+    found.values_mut().for_each(|(_, _, steps)| steps.reverse());
+    Ok(found)
+}
+
+/// An order with what was bought and what was tried, in the order it began.
+pub type OnTheWay = (Order, Vec<OrderLine>, Vec<Attempt>);
+
+/// A row of what belongs to an order.
+struct Of<T>(OrderId, T);
+
+impl<T: FromRow> FromRow for Of<T> {
+    fn from_row(row: &Row<'_>) -> Result<Of<T>> {
+        Ok(Of(row.get("order_id")?, T::from_row(row)?))
+    }
 }
 
 /// The order of that id with all that hangs on it.

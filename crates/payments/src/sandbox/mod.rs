@@ -10,7 +10,7 @@ mod token;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use db::{Db, Tx};
+use db::{Db, Gather, Tx};
 use kernel::{AttemptId, Error, EventId, Money, OrderId, Result};
 
 use crate::{
@@ -59,17 +59,39 @@ pub enum Announcing {
     All,
 }
 
+/// The most calls that it takes together.
+const MOST: usize = 64;
+
 /// The sandbox. Cheap to clone.
 #[derive(Clone)]
 pub struct Sandbox {
     db: Db,
     settings: Settings,
+    charges: Gather<Charge, Outcome>,
+    changes: Gather<(AttemptKind, Change), (Outcome, Behaviour)>,
 }
 
 impl Sandbox {
     /// With its books in this database.
     pub fn new(db: Db, settings: Settings) -> Sandbox {
-        Sandbox { db, settings }
+        let (charging, changing) = (settings.clone(), settings.clone());
+        let charges = Gather::writing(&db, MOST, move |tx, charges: &[Charge]| {
+            let settings = charging.clone();
+            Box::pin(async move {
+                tx.repeatable();
+                Ok(store::authorise(tx, charges, &settings).await?.into_iter().map(Ok).collect())
+            })
+        });
+        let changes = Gather::writing(&db, MOST, move |tx, changes: &[(AttemptKind, Change)]| {
+            let settings = changing.clone();
+            Box::pin(async move {
+                tx.repeatable();
+                Ok(store::change(tx, changes, &settings).await?.into_iter().map(Ok).collect())
+            })
+        });
+        let charges = charges.one_of_each(|charge: &Charge| charge.order);
+        let changes = changes.one_of_each(|(_, change): &(AttemptKind, Change)| change.reference.clone());
+        Sandbox { db, settings, charges, changes }
     }
 
     /// Where its books are.
@@ -83,12 +105,7 @@ impl Sandbox {
     }
 
     async fn change(&self, kind: AttemptKind, change: &Change) -> Outcome {
-        let settings = &self.settings;
-        let changed: Result<(Outcome, Behaviour)> = db::write!(self.db, async |tx| {
-            tx.repeatable();
-            store::change(tx, kind, change, settings).await
-        });
-        match changed {
+        match self.changes.call((kind, change.clone())).await {
             Ok((outcome, behaviour)) => self.answer(outcome, behaviour, kind).await,
             Err(error) => Outcome::Unknown { why: error.chain() },
         }
@@ -115,12 +132,7 @@ impl Sandbox {
 #[async_trait]
 impl Provider for Sandbox {
     async fn authorise(&self, charge: &Charge) -> Outcome {
-        let settings = &self.settings;
-        let charged: Result<Outcome> = db::write!(self.db, async |tx| {
-            tx.repeatable();
-            store::authorise(tx, charge, settings).await
-        });
-        match charged {
+        match self.charges.call(charge.clone()).await {
             Ok(outcome) => self.answer(outcome, Behaviour::of(&charge.token), AttemptKind::Authorise).await,
             Err(error) => Outcome::Unknown { why: error.chain() },
         }

@@ -1,8 +1,10 @@
 //! Taking the promised money.
 
+use std::collections::BTreeMap;
+
 use contracts::payments::PaymentState;
-use db::Tx;
-use kernel::OrderId;
+use db::{Db, Gather, Tx};
+use kernel::{OrderId, Time};
 
 use super::{Payments, Tried};
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// What is to be done next.
-enum Next {
+pub enum Next {
     /// It was taken before.
     Taken(Payment),
     /// Learn first what became of this.
@@ -25,7 +27,7 @@ impl Payments {
     /// Takes the promised money, once; returns the payment.
     pub async fn capture(&self, order: OrderId) -> Result<Payment, CaptureError> {
         loop {
-            match db::write!(self.db, async |tx| { next(tx, order).await })? {
+            match self.captures.call(order).await?? {
                 Next::Taken(payment) => return Ok(payment),
                 Next::Settle(pending) => {
                     self.settle(&pending, false).await?;
@@ -44,14 +46,46 @@ impl Payments {
     }
 }
 
-async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, CaptureError> {
+/// Gathers orders whose money is to be taken.
+pub fn gather(db: &Db, most: usize) -> Gather<OrderId, Result<Next, CaptureError>> {
+    let gather = Gather::writing(db, most, |tx, orders: &[OrderId]| {
+        Box::pin(async move { Ok(next(tx, orders).await?.into_iter().map(Ok).collect()) })
+    });
+    gather.one_of_each(|order| *order)
+}
+
+/// What is to be done next for each of these orders, none of which is there
+/// twice; an attempt that is new is saved.
+async fn next(tx: &mut Tx, orders: &[OrderId]) -> kernel::Result<Vec<Result<Next, CaptureError>>> {
+    let gates = store::lock_gates(tx, orders.iter().copied()).await?;
+    let payments = store::find_payments(tx, orders.iter().copied()).await?;
+    let under_way =
+        payments.values().filter(|payment| payment.is_under_way()).map(|payment| payment.order_id);
+    let tried = store::attempts_of(tx, under_way).await?;
+    let now = tx.world().now();
+    let decide = |order: &OrderId| decide(*order, gates[order].undone, payments.get(order), &tried, now);
+    let nexts: Vec<Result<Next, CaptureError>> = orders.iter().map(decide).collect();
+    let new = nexts.iter().filter_map(|next| match next {
+        Ok(Next::Capture(attempt, true)) => Some(attempt),
+        _ => None,
+    });
+    store::insert_attempts(tx, &new.collect::<Vec<_>>()).await?;
+    Ok(nexts)
+}
+
+fn decide(
+    order: OrderId,
+    undone: bool,
+    payment: Option<&Payment>,
+    tried: &BTreeMap<OrderId, Vec<Attempt>>,
+    now: Time,
+) -> Result<Next, CaptureError> {
     let refuse = |why: &'static str| CaptureError::Refused { order, why: why.into() };
-    let undone = store::lock_gate(tx, order).await?.undone;
-    let Some(payment) = store::find_payment(tx, order).await? else {
+    let Some(payment) = payment else {
         return Err(if undone { refuse("the order was undone") } else { CaptureError::NoPayment { order } });
     };
     match payment.state {
-        PaymentState::Captured | PaymentState::Refunded => return Ok(Next::Taken(payment)),
+        PaymentState::Captured | PaymentState::Refunded => return Ok(Next::Taken(payment.clone())),
         PaymentState::Voided => return Err(refuse("the promise was given back")),
         PaymentState::Declined => return Err(refuse("it was declined")),
         PaymentState::Pending | PaymentState::Authorised => {}
@@ -59,10 +93,10 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, CaptureError> {
     if undone {
         return Err(refuse("the order was undone"));
     }
-    let tried = Tried::of(tx, order).await?;
+    let tried = Tried::of(order, tried);
     if payment.state == PaymentState::Pending {
         return Ok(Next::Settle(tried.promise()?.clone()));
     }
-    let (attempt, new) = tried.attempt(tx, AttemptKind::Capture).await?;
+    let (attempt, new) = tried.attempt(AttemptKind::Capture, now)?;
     Ok(Next::Capture(attempt, new))
 }

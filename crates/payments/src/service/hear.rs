@@ -34,10 +34,11 @@ impl Payments {
                 let message = format!("the webhook tells of {}, but not what was asked", notice.key);
                 return Err(Error::invalid("webhook_mismatch", message));
             }
-            let settled = settle::save(tx, &attempt, Some(&notice.outcome)).await?;
-            if settled.undone {
+            let order = attempt.order_id;
+            let settled = settle::save(tx, &[(attempt, Some(notice.outcome.clone()))]).await?;
+            if settled.iter().any(|settled| settled.undone) {
                 // What was promised to an order that was undone is given back.
-                jobs::add(tx, &Undo { order: attempt.order_id }).await?;
+                jobs::add(tx, &Undo { order }).await?;
             }
             Ok(())
         })

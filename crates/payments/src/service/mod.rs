@@ -8,14 +8,15 @@ mod screen;
 mod settle;
 mod void;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use contracts::payments as contract;
-use db::Db;
-use kernel::{Error, OrderId, Result};
+use db::{Db, Gather};
+use kernel::{Error, OrderId, Result, Time};
 
 use crate::{
+    CaptureError,
     model::{Attempt, AttemptKind, AttemptState, Payment, Rules},
     provider::{HttpProvider, Provider},
     sandbox::{self, Sandbox},
@@ -48,6 +49,8 @@ pub struct Settings {
     pub webhook_secret: Option<String>,
     /// How the sandbox in this process behaves.
     pub sandbox: sandbox::Settings,
+    /// The most orders that are gathered into one transaction; with 1 each goes alone.
+    pub gather_most: usize,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             sandbox_url: None,
             webhook_secret: None,
             sandbox: sandbox::Settings::default(),
+            gather_most: 64,
         }
     }
 }
@@ -72,6 +76,10 @@ pub struct Payments {
     /// The sandbox of this process, if that is the provider.
     pub(crate) sandbox: Option<Sandbox>,
     provider: Arc<dyn Provider>,
+    screenings: Gather<contract::Screen, contract::Screened>,
+    intents: Gather<contract::Authorise, authorise::Intent>,
+    captures: Gather<OrderId, Result<capture::Next, CaptureError>>,
+    outcomes: Gather<settle::Told, settle::Settled>,
 }
 
 impl Payments {
@@ -91,7 +99,18 @@ impl Payments {
                 (Some(sandbox.clone()), Arc::new(sandbox) as Arc<dyn Provider>)
             }
         };
-        Ok(Payments { db, settings: Arc::new(settings), secret, sandbox, provider })
+        let most = settings.gather_most;
+        Ok(Payments {
+            screenings: screen::gather(&db, &settings.rules, most),
+            intents: authorise::gather(&db, most),
+            captures: capture::gather(&db, most),
+            outcomes: settle::gather(&db, most),
+            db,
+            settings: Arc::new(settings),
+            secret,
+            sandbox,
+            provider,
+        })
     }
 
     /// The payment of an order.
@@ -128,17 +147,17 @@ pub struct Books {
 }
 
 /// What was tried for an order whose gate is locked: each thing once.
-struct Tried {
+struct Tried<'a> {
     order: OrderId,
-    attempts: Vec<Attempt>,
+    attempts: &'a [Attempt],
 }
 
-impl Tried {
-    async fn of(tx: &mut db::Tx, order: OrderId) -> Result<Tried> {
-        Ok(Tried { order, attempts: store::attempts(tx, order).await? })
+impl<'a> Tried<'a> {
+    fn of(order: OrderId, tried: &'a BTreeMap<OrderId, Vec<Attempt>>) -> Tried<'a> {
+        Tried { order, attempts: tried.get(&order).map_or(&[], Vec::as_slice) }
     }
 
-    fn find(&self, kind: AttemptKind) -> Option<&Attempt> {
+    fn find(&self, kind: AttemptKind) -> Option<&'a Attempt> {
         self.attempts.iter().find(|attempt| attempt.kind == kind)
     }
 
@@ -148,20 +167,27 @@ impl Tried {
     }
 
     /// The attempt by which the money was promised.
-    fn promise(&self) -> Result<&Attempt> {
+    fn promise(&self) -> Result<&'a Attempt> {
         let found = self.find(AttemptKind::Authorise);
         found.ok_or_else(|| Error::internal(format!("the payment of {} has no attempt", self.order)))
     }
 
-    /// The attempt at one thing: the one that is there, or a new one, saved
-    /// before the provider hears of it. Says whether it is new.
-    async fn attempt(&self, tx: &mut db::Tx, kind: AttemptKind) -> Result<(Attempt, bool)> {
-        if let Some(before) = self.find(kind) {
-            return Ok((before.clone(), false));
+    /// The attempt at one thing: the one that is there, or a new one, to be
+    /// saved before the provider hears of it. Says whether it is new.
+    fn attempt(&self, kind: AttemptKind, now: Time) -> Result<(Attempt, bool)> {
+        match self.find(kind) {
+            Some(before) => Ok((before.clone(), false)),
+            None => Ok((self.promise()?.next(kind, now), true)),
         }
-        let attempt = self.promise()?.next(kind, tx.world().now());
-        store::insert_attempt(tx, &attempt).await?;
-        Ok((attempt, true))
+    }
+
+    /// The same, saved if it is new.
+    async fn saved(&self, tx: &mut db::Tx, kind: AttemptKind) -> Result<(Attempt, bool)> {
+        let (attempt, new) = self.attempt(kind, tx.world().now())?;
+        if new {
+            store::insert_attempts(tx, &[&attempt]).await?;
+        }
+        Ok((attempt, new))
     }
 }
 

@@ -58,11 +58,13 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, RefundError> {
     match payment.state {
         PaymentState::Refunded => Ok(Next::PaidBack(payment)),
         PaymentState::Captured => {
-            let (attempt, new) = Tried::of(tx, order).await?.attempt(tx, AttemptKind::Refund).await?;
+            let tried = store::attempts_of(tx, [order]).await?;
+            let (attempt, new) = Tried::of(order, &tried).saved(tx, AttemptKind::Refund).await?;
             Ok(Next::Refund(attempt, new))
         }
         PaymentState::Authorised => {
-            let tried = Tried::of(tx, order).await?;
+            let tried = store::attempts_of(tx, [order]).await?;
+            let tried = Tried::of(order, &tried);
             Ok(tried.pending(AttemptKind::Capture).map_or(Next::Nothing, Next::Settle))
         }
         PaymentState::Pending | PaymentState::Voided | PaymentState::Declined => Ok(Next::Nothing),

@@ -1,9 +1,11 @@
 //! From an attempt to its outcome: ask the provider, or ask after what it did,
 //! and save what it says.
 
-use contracts::payments::PaymentEvent;
-use db::Tx;
-use kernel::{AttemptId, Error, RefundId, Result};
+use std::collections::BTreeMap;
+
+use contracts::payments::{PaymentEvent, PaymentState};
+use db::{Db, Gather, Tx};
+use kernel::{AttemptId, Error, OrderId, RefundId, Result};
 
 use super::Payments;
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
 };
 
 /// An attempt that has its outcome.
+#[derive(Clone)]
 pub struct Settled {
     /// With its outcome.
     pub attempt: Attempt,
@@ -83,82 +86,103 @@ impl Payments {
 
     /// Saves an outcome, unless the attempt has one, and what follows from it.
     async fn save(&self, attempt: &Attempt, outcome: Option<Outcome>) -> Result<Settled> {
-        db::write!(self.db, async |tx| {
+        self.outcomes.call((attempt.clone(), outcome)).await
+    }
+}
+
+/// An attempt, and what the provider said of it.
+pub type Told = (Attempt, Option<Outcome>);
+
+/// Gathers outcomes that are to be saved.
+pub fn gather(db: &Db, most: usize) -> Gather<Told, Settled> {
+    let gather = Gather::writing(db, most, |tx, told: &[Told]| {
+        Box::pin(async move {
             tx.repeatable();
-            save(tx, attempt, outcome.as_ref()).await
+            Ok(save(tx, told).await?.into_iter().map(Ok).collect())
         })
-    }
+    });
+    gather.one_of_each(|(attempt, _)| attempt.order_id)
 }
 
-/// Saves an outcome in the transaction: the attempt, the payment, the books and
-/// the news of it. Of several who learnt of it the first saves it; without an
-/// outcome it only looks.
-pub async fn save(tx: &mut Tx, asked: &Attempt, outcome: Option<&Outcome>) -> Result<Settled> {
-    let order = asked.order_id;
-    let gone = || Error::internal(format!("{} of {order} or its payment is not there", asked.key));
-    let undone = store::lock_gate(tx, order).await?.undone;
+/// Saves outcomes in the transaction, of no order two: each with the attempt,
+/// the payment, the books and the news of it. Of several who learnt of one the
+/// first saves it; without an outcome it only looks.
+pub async fn save(tx: &mut Tx, told: &[Told]) -> Result<Vec<Settled>> {
+    let gates = store::lock_gates(tx, told.iter().map(|(asked, _)| asked.order_id)).await?;
     let now = tx.world().now();
-    let ended = match outcome {
-        Some(Outcome::Done { reference }) => {
-            store::end_attempt(tx, asked.key, AttemptState::Done, reference, now).await?
-        }
-        Some(Outcome::Declined { code }) => {
-            store::end_attempt(tx, asked.key, AttemptState::Declined, code, now).await?
-        }
-        Some(Outcome::Unknown { .. }) | None => None,
-    };
-    let (attempt, moved) = match ended {
-        Some(attempt) => {
-            let moved = follow(tx, &attempt).await?;
-            (attempt, moved)
-        }
-        None => (store::attempt_by_key(tx, asked.key).await?.ok_or_else(gone)?, None),
-    };
-    let payment = match moved {
-        Some(payment) => payment,
-        None => store::find_payment(tx, order).await?.ok_or_else(gone)?,
-    };
-    Ok(Settled { attempt, payment, undone })
+    let clear = told.iter().filter_map(|(asked, outcome)| match outcome.as_ref()? {
+        Outcome::Done { reference } => Some((asked, AttemptState::Done, reference.as_str())),
+        Outcome::Declined { code } => Some((asked, AttemptState::Declined, code.as_str())),
+        Outcome::Unknown { .. } => None,
+    });
+    let mut ended = store::end_attempts(tx, &clear.collect::<Vec<_>>(), now).await?;
+    let mut payments = follow(tx, ended.values()).await?;
+    let unmoved = told.iter().map(|(asked, _)| asked.order_id).filter(|order| !payments.contains_key(order));
+    let unmoved = store::find_payments(tx, unmoved.collect::<Vec<_>>()).await?;
+    payments.extend(unmoved);
+    let mut settled = Vec::with_capacity(told.len());
+    for (asked, _) in told {
+        let order = asked.order_id;
+        let attempt = match ended.remove(&asked.key) {
+            Some(attempt) => Some(attempt),
+            None => store::attempt_by_key(tx, asked.key).await?,
+        };
+        let (Some(attempt), Some(payment)) = (attempt, payments.remove(&order)) else {
+            return Err(Error::internal(format!("{} of {order} or its payment is not there", asked.key)));
+        };
+        settled.push(Settled { attempt, payment, undone: gates[&order].undone });
+    }
+    Ok(settled)
 }
 
-/// What follows from an outcome that was just saved; returns the payment if it
+/// What follows from outcomes that were just saved; returns the payments that
 /// moved.
-async fn follow(tx: &mut Tx, attempt: &Attempt) -> Result<Option<Payment>> {
-    let Some(arrow) = arrow(attempt.kind, attempt.state) else {
-        return Ok(None);
-    };
+async fn follow(
+    tx: &mut Tx,
+    ended: impl Iterator<Item = &Attempt> + Clone,
+) -> Result<BTreeMap<OrderId, Payment>> {
     let now = tx.world().now();
-    let Some(payment) = store::advance(tx, attempt, arrow, now).await? else {
-        let (from, to) = arrow;
-        let found = store::find_payment(tx, attempt.order_id).await?;
-        let is = found.map_or("not there".into(), |payment| {
-            format!("{} over {}", payment.state, payment.money(payment.amount))
-        });
-        let message = format!(
-            "the payment of {} is {is}, so {} cannot go from {from} to {to}",
-            attempt.order_id,
-            attempt.money()
-        );
-        return Err(Error::internal(message));
-    };
-    if attempt.state == AttemptState::Done {
-        for (account, amount) in entries(attempt.kind, attempt.amount) {
-            // Of an order that costs nothing there is nothing to book.
-            if amount != 0 {
-                store::book(tx, attempt, account, amount, now).await?;
-            }
-        }
-        if attempt.kind == AttemptKind::Refund && attempt.amount > 0 {
-            store::insert_refund(tx, RefundId::new(tx.world()), attempt, now).await?;
-        }
+    let moves: Vec<_> =
+        ended.clone().filter_map(|attempt| Some((attempt, arrow(attempt.kind, attempt.state)?))).collect();
+    let moved = store::advance(tx, &moves, now).await?;
+    if let Some((attempt, arrow)) = moves.iter().find(|(attempt, _)| !moved.contains_key(&attempt.order_id)) {
+        return Err(stands_elsewhere(tx, attempt, *arrow).await?);
     }
-    let event = PaymentEvent {
+    let done: Vec<&Attempt> = ended.filter(|attempt| attempt.state == AttemptState::Done).collect();
+    let booked = done.iter().flat_map(|attempt| {
+        entries(attempt.kind, attempt.amount).into_iter().map(|(account, amount)| (*attempt, account, amount))
+    });
+    // Of an order that costs nothing there is nothing to book.
+    let booked: Vec<_> = booked.filter(|(_, _, amount)| *amount != 0).collect();
+    store::book(tx, &booked, now).await?;
+    for attempt in done.iter().filter(|attempt| attempt.kind == AttemptKind::Refund && attempt.amount > 0) {
+        store::insert_refund(tx, RefundId::new(tx.world()), attempt, now).await?;
+    }
+    let event = |payment: &Payment| PaymentEvent {
         payment: payment.id,
         order: payment.order_id,
         state: payment.state,
         amount: payment.money(payment.amount),
         version: payment.version,
     };
-    bus::outbox::add(tx, &event).await?;
-    Ok(Some(payment))
+    let events: Vec<PaymentEvent> = moved.values().map(event).collect();
+    bus::outbox::add_many(tx, events.iter().map(|event| (event, None))).await?;
+    Ok(moved)
+}
+
+/// What is said of a payment that does not stand where an outcome finds it.
+async fn stands_elsewhere(
+    tx: &mut Tx,
+    attempt: &Attempt,
+    (from, to): (PaymentState, PaymentState),
+) -> Result<Error> {
+    let found = store::find_payment(tx, attempt.order_id).await?;
+    let is = found.map_or("not there".into(), |payment| {
+        format!("{} over {}", payment.state, payment.money(payment.amount))
+    });
+    Ok(Error::internal(format!(
+        "the payment of {} is {is}, so {} cannot go from {from} to {to}",
+        attempt.order_id,
+        attempt.money()
+    )))
 }

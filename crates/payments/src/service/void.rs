@@ -53,7 +53,8 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, VoidError> {
     if let Some(PaymentState::Captured | PaymentState::Refunded) = state {
         return Err(VoidError::AlreadyCaptured { order });
     }
-    let tried = Tried::of(tx, order).await?;
+    let tried = store::attempts_of(tx, [order]).await?;
+    let tried = Tried::of(order, &tried);
     if let Some(capture) = tried.pending(AttemptKind::Capture) {
         // Perhaps the money is taken: then there is no promise to give back.
         return Ok(Next::Settle(capture));
@@ -62,7 +63,7 @@ async fn next(tx: &mut Tx, order: OrderId) -> Result<Next, VoidError> {
     match state {
         Some(PaymentState::Pending) => Ok(Next::Settle(tried.promise()?.clone())),
         Some(PaymentState::Authorised) => {
-            let (attempt, new) = tried.attempt(tx, AttemptKind::Void).await?;
+            let (attempt, new) = tried.saved(tx, AttemptKind::Void).await?;
             Ok(Next::Void(attempt, new))
         }
         _ => Ok(Next::Nothing),

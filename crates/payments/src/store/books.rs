@@ -1,7 +1,9 @@
 //! The books: ledger, refunds, screenings, and the webhooks that were heard.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use contracts::payments::{Screen, Screened};
-use db::{FromRow, Row, Tx, query};
+use db::{FromRow, Row, Tx, many, query, values};
 use kernel::{AttemptId, Currency, OrderId, RefundId, Result, Time, UserId};
 
 use crate::model::{Account, Attempt};
@@ -38,20 +40,18 @@ pub struct RefundRow {
 
 db::from_row!(RefundRow { id, amount, currency, refunded_at });
 
-/// Books one entry; its counterparts follow in the same transaction.
-pub async fn book(tx: &mut Tx, attempt: &Attempt, account: Account, amount: i64, now: Time) -> Result<()> {
-    query(
+/// Books entries, each with its counterparts.
+pub async fn book(tx: &mut Tx, entries: &[(&Attempt, Account, i64)], now: Time) -> Result<()> {
+    let insert = many(
         "INSERT INTO ledger (order_id, attempt_key, account, amount, currency, booked_at)
          VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(attempt.order_id)
-    .bind(attempt.key)
-    .bind(account)
-    .bind(amount)
-    .bind(attempt.currency)
-    .bind(now)
-    .execute(tx)
-    .await?;
+        "INSERT INTO ledger (order_id, attempt_key, account, amount, currency, booked_at)
+         SELECT * FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::BIGINT[], $5::TEXT[], $6::BIGINT[])",
+    );
+    let rows = insert.rows(entries, |(attempt, account, amount)| {
+        values![attempt.order_id, attempt.key, *account, *amount, attempt.currency, now]
+    });
+    rows.execute(tx).await?;
     Ok(())
 }
 
@@ -129,63 +129,74 @@ pub async fn refunds(tx: &mut Tx, order: OrderId) -> Result<Vec<RefundRow>> {
         .await
 }
 
-/// Locks a customer, so that his orders are counted one after the other.
-pub async fn lock_shopper(tx: &mut Tx, customer: UserId) -> Result<()> {
-    query(
+/// Locks customers, none of them twice, so that the orders of each are counted
+/// one after the other.
+pub async fn lock_shoppers(tx: &mut Tx, customers: &BTreeSet<UserId>) -> Result<()> {
+    let lock = many(
         "INSERT INTO shoppers (customer_id, turns) VALUES ($1, 0)
          ON CONFLICT (customer_id) DO UPDATE SET turns = shoppers.turns + 1",
-    )
-    .bind(customer)
-    .execute(tx)
-    .await?;
+        "INSERT INTO shoppers (customer_id, turns) SELECT customer_id, 0 FROM unnest($1::UUID[]) AS given (customer_id)
+         ON CONFLICT (customer_id) DO UPDATE SET turns = shoppers.turns + 1",
+    );
+    lock.rows(customers, |customer| values![*customer]).execute(tx).await?;
     Ok(())
 }
 
-/// What was found of an order before.
-pub async fn find_screening(tx: &mut Tx, order: OrderId) -> Result<Option<Screened>> {
-    struct Found(Screened);
+/// What was found of these orders before.
+pub async fn find_screenings(
+    tx: &mut Tx,
+    orders: impl IntoIterator<Item = OrderId>,
+) -> Result<BTreeMap<OrderId, Screened>> {
+    struct Found(OrderId, Screened);
     impl FromRow for Found {
         fn from_row(row: &Row<'_>) -> Result<Found> {
-            Ok(Found(Screened { verdict: row.get("verdict")?, reason: row.get("reason")? }))
+            let screened = Screened { verdict: row.get("verdict")?, reason: row.get("reason")? };
+            Ok(Found(row.get("order_id")?, screened))
         }
     }
-    let found: Option<Found> = query("SELECT verdict, reason FROM screenings WHERE order_id = $1")
-        .bind(order)
-        .fetch_optional(tx)
-        .await?;
-    Ok(found.map(|Found(screened)| screened))
+    let find = many(
+        "SELECT order_id, verdict, reason FROM screenings WHERE order_id = $1",
+        "SELECT order_id, verdict, reason FROM screenings WHERE order_id = ANY ($1::UUID[])",
+    );
+    let found: Vec<Found> = find.rows(orders, |order| values![order]).fetch_all(tx).await?;
+    Ok(found.into_iter().map(|Found(order, screened)| (order, screened)).collect())
 }
 
-/// How many orders of a customer were screened since then, counted up to `most`.
-pub async fn count_screened(tx: &mut Tx, customer: UserId, since: Time, most: i64) -> Result<i64> {
-    let (count,): (i64,) = query(
-        "SELECT CAST(COUNT(*) AS BIGINT) FROM (
+/// How many orders of each customer were screened since then, counted up to `most`.
+pub async fn count_screened(
+    tx: &mut Tx,
+    customers: &BTreeSet<UserId>,
+    since: Time,
+    most: i64,
+) -> Result<BTreeMap<UserId, i64>> {
+    let count = many(
+        "SELECT $1, COUNT(*) FROM (
              SELECT order_id FROM screenings WHERE customer_id = $1 AND screened_at > $2 LIMIT $3) AS counted",
-    )
-    .bind(customer)
-    .bind(since)
-    .bind(most)
-    .fetch_one(tx)
-    .await?;
-    Ok(count)
+        "SELECT given.customer_id, counted.count
+         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[]) AS given (customer_id, since, most) CROSS JOIN LATERAL (
+             SELECT CAST(COUNT(*) AS BIGINT) AS count FROM (
+                 SELECT order_id FROM screenings
+                 WHERE screenings.customer_id = given.customer_id AND screened_at > given.since
+                 LIMIT given.most) AS found) AS counted",
+    );
+    let rows = count.rows(customers, |customer| values![*customer, since, most]);
+    Ok(rows.fetch_all::<(UserId, i64)>(tx).await?.into_iter().collect())
 }
 
-/// Saves what was found; returns whether nothing had been found before.
-pub async fn insert_screening(tx: &mut Tx, ask: &Screen, found: &Screened, now: Time) -> Result<bool> {
-    let inserted = query(
+/// Saves what was found of orders of which nothing had been found.
+pub async fn insert_screenings(tx: &mut Tx, found: &[(&Screen, &Screened)], now: Time) -> Result<()> {
+    let insert = many(
         "INSERT INTO screenings (order_id, customer_id, amount, currency, verdict, reason, screened_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (order_id) DO NOTHING",
-    )
-    .bind(ask.order)
-    .bind(ask.customer)
-    .bind(ask.total.amount)
-    .bind(ask.total.currency)
-    .bind(found.verdict)
-    .bind(&found.reason)
-    .bind(now)
-    .execute(tx)
-    .await?;
-    Ok(inserted == 1)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO screenings (order_id, customer_id, amount, currency, verdict, reason, screened_at)
+         SELECT * FROM unnest($1::UUID[], $2::UUID[], $3::BIGINT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[])",
+    );
+    let rows = insert.rows(found, |(ask, found)| {
+        let (amount, currency) = (ask.total.amount, ask.total.currency);
+        values![ask.order, ask.customer, amount, currency, found.verdict, found.reason.as_str(), now]
+    });
+    rows.execute(tx).await?;
+    Ok(())
 }
 
 /// Writes down that a webhook was heard; returns whether it is the first time.

@@ -2,9 +2,11 @@
 
 mod books;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use contracts::payments::PaymentState;
-use db::{Migration, Tx, query};
-use kernel::{AttemptId, OrderId, Result, Time, uuid::Uuid};
+use db::{Migration, Tx, many, query, values};
+use kernel::{AttemptId, Error, OrderId, Result, Time, uuid::Uuid};
 
 use crate::model::{Attempt, AttemptState, Payment, amounts_in};
 
@@ -91,25 +93,39 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
 /// The gate of an order, locked until the transaction ends: what is read of
 /// the order stays true until then.
 pub struct Gate {
+    order_id: OrderId,
     /// Whether the order was undone.
     pub undone: bool,
     /// How often it was locked before; at nought nothing is there behind it.
     pub turns: i64,
 }
 
-db::from_row!(Gate { undone, turns });
+db::from_row!(Gate { order_id, undone, turns });
 
 /// Locks the gate of an order, and makes it when there is none.
 pub async fn lock_gate(tx: &mut Tx, order: OrderId) -> Result<Gate> {
-    query(
+    let gate = lock_gates(tx, [order]).await?.remove(&order);
+    gate.ok_or_else(|| Error::internal(format!("the gate of {order} was not locked")))
+}
+
+/// The same of many orders, none of them twice.
+pub async fn lock_gates(
+    tx: &mut Tx,
+    orders: impl IntoIterator<Item = OrderId>,
+) -> Result<BTreeMap<OrderId, Gate>> {
+    let lock = many(
         "INSERT INTO gates (order_id, undone, turns) VALUES ($1, $2, 0)
          ON CONFLICT (order_id) DO UPDATE SET turns = gates.turns + 1
-         RETURNING undone, turns",
-    )
-    .bind(order)
-    .bind(false)
-    .fetch_one(tx)
-    .await
+         RETURNING order_id, undone, turns",
+        "INSERT INTO gates (order_id, undone, turns)
+         SELECT order_id, undone, 0 FROM unnest($1::UUID[], $2::BOOLEAN[]) AS given (order_id, undone)
+         ON CONFLICT (order_id) DO UPDATE SET turns = gates.turns + 1
+         RETURNING order_id, undone, turns",
+    );
+    // Sorted, so that two who lock the same ones do not wait for each other in a ring.
+    let orders: BTreeSet<OrderId> = orders.into_iter().collect();
+    let gates: Vec<Gate> = lock.rows(orders, |order| values![order, false]).fetch_all(tx).await?;
+    Ok(gates.into_iter().map(|gate| (gate.order_id, gate)).collect())
 }
 
 /// Leaves the mark of an undo on a gate that is locked.
@@ -118,26 +134,48 @@ pub async fn mark_undone(tx: &mut Tx, order: OrderId) -> Result<()> {
     Ok(())
 }
 
-/// Saves a payment that is to be asked for.
-pub async fn insert_payment(tx: &mut Tx, payment: &Payment, now: Time) -> Result<()> {
-    query(
+/// Saves payments that are to be asked for.
+pub async fn insert_payments(tx: &mut Tx, payments: &[Payment], now: Time) -> Result<()> {
+    let insert = many(
         "INSERT INTO payments
              (order_id, id, customer_id, state, amount, currency, captured, refunded, version, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(payment.order_id)
-    .bind(payment.id)
-    .bind(payment.customer_id)
-    .bind(payment.state)
-    .bind(payment.amount)
-    .bind(payment.currency)
-    .bind(payment.captured)
-    .bind(payment.refunded)
-    .bind(payment.version)
-    .bind(now)
-    .execute(tx)
-    .await?;
+        "INSERT INTO payments
+             (order_id, id, customer_id, state, amount, currency, captured, refunded, version, changed_at)
+         SELECT * FROM unnest($1::UUID[], $2::UUID[], $3::UUID[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::BIGINT[],
+                              $8::BIGINT[], $9::BIGINT[], $10::BIGINT[])",
+    );
+    let rows = insert.rows(payments, |payment| {
+        values![
+            payment.order_id,
+            payment.id,
+            payment.customer_id,
+            payment.state,
+            payment.amount,
+            payment.currency,
+            payment.captured,
+            payment.refunded,
+            payment.version,
+            now,
+        ]
+    });
+    rows.execute(tx).await?;
     Ok(())
+}
+
+/// The payments of these orders.
+pub async fn find_payments(
+    tx: &mut Tx,
+    orders: impl IntoIterator<Item = OrderId>,
+) -> Result<BTreeMap<OrderId, Payment>> {
+    let find = many(
+        "SELECT id, order_id, customer_id, state, amount, currency, captured, refunded, version
+         FROM payments WHERE order_id = $1",
+        "SELECT id, order_id, customer_id, state, amount, currency, captured, refunded, version
+         FROM payments WHERE order_id = ANY ($1::UUID[])",
+    );
+    let found: Vec<Payment> = find.rows(orders, |order| values![order]).fetch_all(tx).await?;
+    Ok(found.into_iter().map(|payment| (payment.order_id, payment)).collect())
 }
 
 /// The payment of an order.
@@ -163,51 +201,62 @@ pub async fn payments_after(tx: &mut Tx, after: OrderId, limit: i64) -> Result<V
     .await
 }
 
-/// Moves the payment of an attempt along an arrow, with the amounts that belong
-/// to its end. Returns it as it is then, or nothing if it did not stand at the
-/// beginning or is about another amount.
+/// Moves the payments of attempts, each along its arrow, with the amounts that
+/// belong to its end. Returns them as they are then; not those that did not
+/// stand at the beginning or are about another amount.
 pub async fn advance(
     tx: &mut Tx,
-    attempt: &Attempt,
-    (from, to): (PaymentState, PaymentState),
+    moves: &[(&Attempt, (PaymentState, PaymentState))],
     now: Time,
-) -> Result<Option<Payment>> {
-    let (captured, refunded) = amounts_in(to, attempt.amount);
-    query(
+) -> Result<BTreeMap<OrderId, Payment>> {
+    let update = many(
         "UPDATE payments
          SET state = $3, captured = $4, refunded = $5, version = version + 1, changed_at = $6
          WHERE order_id = $1 AND state = $2 AND amount = $7
          RETURNING id, order_id, customer_id, state, amount, currency, captured, refunded, version",
-    )
-    .bind(attempt.order_id)
-    .bind(from)
-    .bind(to)
-    .bind(captured)
-    .bind(refunded)
-    .bind(now)
-    .bind(attempt.amount)
-    .fetch_optional(tx)
-    .await
+        "UPDATE payments
+         SET state = given.later, captured = given.captured, refunded = given.refunded,
+             version = payments.version + 1, changed_at = given.now
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::BIGINT[], $5::BIGINT[], $6::BIGINT[], $7::BIGINT[])
+              AS given (order_id, earlier, later, captured, refunded, now, amount)
+         WHERE payments.order_id = given.order_id AND payments.state = given.earlier
+           AND payments.amount = given.amount
+         RETURNING id, payments.order_id AS order_id, customer_id, state, payments.amount AS amount, currency,
+                   payments.captured AS captured, payments.refunded AS refunded, version",
+    );
+    let rows = update.rows(moves, |(attempt, (from, to))| {
+        let (captured, refunded) = amounts_in(*to, attempt.amount);
+        values![attempt.order_id, *from, *to, captured, refunded, now, attempt.amount]
+    });
+    let advanced: Vec<Payment> = rows.fetch_all(tx).await?;
+    Ok(advanced.into_iter().map(|payment| (payment.order_id, payment)).collect())
 }
 
-/// Saves an attempt before the provider hears of it.
-pub async fn insert_attempt(tx: &mut Tx, attempt: &Attempt) -> Result<()> {
-    query(
+/// Saves attempts before the provider hears of them.
+pub async fn insert_attempts(tx: &mut Tx, attempts: &[&Attempt]) -> Result<()> {
+    let insert = many(
         "INSERT INTO attempts
              (order_id, kind, key, state, amount, currency, token, reference, started_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(attempt.order_id)
-    .bind(attempt.kind)
-    .bind(attempt.key)
-    .bind(attempt.state)
-    .bind(attempt.amount)
-    .bind(attempt.currency)
-    .bind(&attempt.token)
-    .bind(attempt.reference.clone())
-    .bind(attempt.started_at)
-    .execute(tx)
-    .await?;
+        "INSERT INTO attempts
+             (order_id, kind, key, state, amount, currency, token, reference, started_at)
+         SELECT * FROM unnest($1::UUID[], $2::TEXT[], $3::UUID[], $4::TEXT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[],
+                              $8::TEXT[], $9::BIGINT[])",
+    );
+    let rows = insert.rows(attempts, |attempt| {
+        values![
+            attempt.order_id,
+            attempt.kind,
+            attempt.key,
+            attempt.state,
+            attempt.amount,
+            attempt.currency,
+            attempt.token.as_str(),
+            attempt.reference.as_deref(),
+            attempt.started_at,
+        ]
+    });
+    rows.execute(tx).await?;
     Ok(())
 }
 
@@ -224,13 +273,26 @@ pub async fn attempt_by_key(tx: &mut Tx, key: AttemptId) -> Result<Option<Attemp
 
 /// Everything that the provider was asked for an order, in order.
 pub async fn attempts(tx: &mut Tx, order: OrderId) -> Result<Vec<Attempt>> {
-    query(
+    Ok(attempts_of(tx, [order]).await?.remove(&order).unwrap_or_default())
+}
+
+/// The same of many orders.
+pub async fn attempts_of(
+    tx: &mut Tx,
+    orders: impl IntoIterator<Item = OrderId>,
+) -> Result<BTreeMap<OrderId, Vec<Attempt>>> {
+    // An order has one attempt of each kind.
+    let find = many(
         "SELECT key, order_id, kind, state, amount, currency, token, reference, code, started_at, ended_at
          FROM attempts WHERE order_id = $1 ORDER BY started_at, kind LIMIT 100",
-    )
-    .bind(order)
-    .fetch_all(tx)
-    .await
+        "SELECT key, order_id, kind, state, amount, currency, token, reference, code, started_at, ended_at
+         FROM attempts WHERE order_id = ANY ($1::UUID[]) ORDER BY order_id, started_at, kind",
+    );
+    let mut found: BTreeMap<OrderId, Vec<Attempt>> = BTreeMap::new();
+    for attempt in find.rows(orders, |order| values![order]).fetch_all::<Attempt>(tx).await? {
+        found.entry(attempt.order_id).or_default().push(attempt);
+    }
+    Ok(found)
 }
 
 /// Before all attempts.
@@ -259,32 +321,36 @@ pub async fn attempts_pending(
     .await
 }
 
-/// Saves an attempt's outcome, unless it has one. Returns the attempt as it is
-/// then, or nothing if it had one.
-pub async fn end_attempt(
+/// Saves the outcomes of attempts, unless they have one. Returns the attempts
+/// as they are then; not those that had one.
+pub async fn end_attempts(
     tx: &mut Tx,
-    key: AttemptId,
-    state: AttemptState,
-    told: &str,
+    ended: &[(&Attempt, AttemptState, &str)],
     now: Time,
-) -> Result<Option<Attempt>> {
-    let (reference, code) = match state {
-        AttemptState::Done => (Some(told), None),
-        AttemptState::Declined | AttemptState::Pending => (None, Some(told)),
-    };
-    query(
+) -> Result<BTreeMap<AttemptId, Attempt>> {
+    let update = many(
         "UPDATE attempts
-         SET state = $2, reference = COALESCE($3, reference), code = $4, ended_at = $5
-         WHERE key = $1 AND state = 'pending'
+         SET state = $3, reference = COALESCE($4, reference), code = $5, ended_at = $6
+         WHERE order_id = $1 AND key = $2 AND state = 'pending'
          RETURNING key, order_id, kind, state, amount, currency, token, reference, code, started_at, ended_at",
-    )
-    .bind(key)
-    .bind(state)
-    .bind(reference)
-    .bind(code)
-    .bind(now)
-    .fetch_optional(tx)
-    .await
+        "UPDATE attempts
+         SET state = given.state, reference = COALESCE(given.reference, attempts.reference), code = given.code,
+             ended_at = given.now
+         FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[])
+              AS given (order_id, key, state, reference, code, now)
+         WHERE attempts.order_id = given.order_id AND attempts.key = given.key AND attempts.state = 'pending'
+         RETURNING attempts.key AS key, attempts.order_id AS order_id, kind, attempts.state AS state, amount, currency,
+                   token, attempts.reference AS reference, attempts.code AS code, started_at, ended_at",
+    );
+    let rows = update.rows(ended, |(attempt, state, told)| {
+        let (reference, code) = match state {
+            AttemptState::Done => (Some(*told), None),
+            AttemptState::Declined | AttemptState::Pending => (None, Some(*told)),
+        };
+        values![attempt.order_id, attempt.key, *state, reference, code, now]
+    });
+    let ended: Vec<Attempt> = rows.fetch_all(tx).await?;
+    Ok(ended.into_iter().map(|attempt| (attempt.key, attempt)).collect())
 }
 
 /// Orders that were undone although their money is still promised, since then,

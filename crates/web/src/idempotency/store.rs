@@ -1,8 +1,8 @@
 //! The table of keys.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use db::{Db, Migration, Tx, query};
+use db::{Db, Migration, Tx, many, query, values};
 use kernel::{Error, Kind, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -34,24 +34,43 @@ pub async fn claim<T: DeserializeOwned>(
     tx: &mut Tx,
     key: Option<&IdempotencyKey>,
 ) -> Result<Option<Answer<T>>> {
-    let Some(key) = key.filter(|_| !tx.world().planted("key_is_forgotten")) else { return Ok(None) };
-    tx.repeatable();
-    let claimed = query(
-        "INSERT INTO idempotency (scope, route, key, body_hash, created_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-    )
-    .bind(&key.scope)
-    .bind(&key.route)
-    .bind(&key.key)
-    .bind(&key.body_hash[..])
-    .bind(tx.world().now())
-    .execute(tx)
-    .await?;
-    if claimed == 1 {
-        return Ok(None);
+    let Some(key) = key else { return Ok(None) };
+    if claim_all(tx, &[key]).await? == [true] { Ok(None) } else { again(tx, key).await.map(Some) }
+}
+
+/// Takes many keys for this transaction. Returns of each whether its owner is
+/// the first, who then owes an [`answer`]; the others are answered [`again`].
+pub async fn claim_all(tx: &mut Tx, keys: &[&IdempotencyKey]) -> Result<Vec<bool>> {
+    if tx.world().planted("key_is_forgotten") {
+        return Ok(vec![true; keys.len()]);
     }
+    tx.repeatable();
+    let insert = many(
+        "INSERT INTO idempotency (scope, route, key, body_hash, created_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING scope, route, key",
+        "INSERT INTO idempotency (scope, route, key, body_hash, created_at)
+         SELECT * FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[], $5::BIGINT[])
+         ON CONFLICT DO NOTHING RETURNING scope, route, key",
+    );
+    let now = tx.world().now();
+    // Sorted, so that two who take the same ones do not wait for each other in a ring.
+    let mut sorted = keys.to_vec();
+    sorted.sort_by_key(|key| (&key.scope, &key.route, &key.key));
+    let rows = insert.rows(sorted, |key| {
+        values![key.scope.as_str(), key.route.as_str(), key.key.as_str(), &key.body_hash[..], now]
+    });
+    let claimed: Vec<(String, String, String)> = rows.fetch_all(tx).await?;
+    let mut claimed: HashSet<_> = claimed.into_iter().collect();
+    // Of two with one key the second is not the first.
+    let is_first =
+        |key: &&IdempotencyKey| claimed.remove(&(key.scope.clone(), key.route.clone(), key.key.clone()));
+    Ok(keys.iter().map(is_first).collect())
+}
+
+/// What was answered to a key that somebody else has claimed.
+pub async fn again<T: DeserializeOwned>(tx: &mut Tx, key: &IdempotencyKey) -> Result<Answer<T>> {
     match read(tx, key).await? {
-        Some(row) => row.again(key).map(Some),
+        Some(row) => row.again(key),
         // It was purged between two statements.
         None => Err(Error::unavailable(
             "idempotency_key_busy",
@@ -62,16 +81,30 @@ pub async fn claim<T: DeserializeOwned>(
 
 /// Saves the answer of the first, beside its effect.
 pub async fn answer<T: Serialize>(tx: &mut Tx, key: Option<&IdempotencyKey>, answer: &T) -> Result<()> {
-    let Some(key) = key.filter(|_| !tx.world().planted("key_is_forgotten")) else { return Ok(()) };
-    let text = serde_json::to_string(answer).map_err(Error::internal)?;
-    let saved = query("UPDATE idempotency SET answer = $4 WHERE scope = $1 AND route = $2 AND key = $3")
-        .bind(&key.scope)
-        .bind(&key.route)
-        .bind(&key.key)
-        .bind(text)
-        .execute(tx)
-        .await?;
-    if saved == 1 {
+    match key {
+        Some(key) => answer_all(tx, &[(key, answer)]).await,
+        None => Ok(()),
+    }
+}
+
+/// The same of many keys.
+pub async fn answer_all<T: Serialize>(tx: &mut Tx, answers: &[(&IdempotencyKey, &T)]) -> Result<()> {
+    if tx.world().planted("key_is_forgotten") {
+        return Ok(());
+    }
+    let update = many(
+        "UPDATE idempotency SET answer = $4 WHERE scope = $1 AND route = $2 AND key = $3",
+        "UPDATE idempotency SET answer = given.answer
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[]) AS given (scope, route, key, answer)
+         WHERE idempotency.scope = given.scope AND idempotency.route = given.route
+           AND idempotency.key = given.key",
+    );
+    let texts: Result<Vec<String>> =
+        answers.iter().map(|(_, answer)| serde_json::to_string(answer).map_err(Error::internal)).collect();
+    let rows = update.rows(answers.iter().zip(texts?), |((key, _), text)| {
+        values![key.scope.as_str(), key.route.as_str(), key.key.as_str(), text]
+    });
+    if rows.execute(tx).await? == answers.len() as u64 {
         Ok(())
     } else {
         Err(Error::internal("an answer was saved for a key that was not claimed"))
