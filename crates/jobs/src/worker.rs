@@ -117,9 +117,11 @@ impl Run {
     pub async fn finish_all(tx: &mut Tx, runs: &[&Run]) -> Result<()> {
         let held: Vec<_> = runs.iter().map(|run| (run.id, run.token)).collect();
         let done: HashMap<JobId, bool> = claim::finish(tx, &held).await?;
+        if let Some(lost) = runs.iter().find(|run| !done.contains_key(&run.id)) {
+            return Err(lost.lease_lost());
+        }
         for run in runs {
-            let awaited = done.get(&run.id).ok_or_else(|| run.lease_lost())?;
-            run.awaited.store(*awaited, Ordering::Relaxed);
+            run.awaited.store(done[&run.id], Ordering::Relaxed);
             run.finished.store(true, Ordering::Relaxed);
         }
         Ok(())

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// What a turn changes.
+#[derive(Clone)]
 pub struct Change {
     /// Where the order stood when it was seen.
     from: OrderState,
@@ -159,8 +160,10 @@ impl Saga<'_> {
             told.map_err(Failure::Retry)?;
         }
         self.tell(&change);
-        (self.order, self.standing) = (change.order.clone(), change.standing.clone());
-        Ok(if change.is_over() { Turn::Over } else { Turn::On })
+        let turn = if change.is_over() { Turn::Over } else { Turn::On };
+        let change = Arc::unwrap_or_clone(change);
+        (self.order, self.standing) = (change.order, change.standing);
+        Ok(turn)
     }
 
     fn tell(&self, change: &Change) {

@@ -45,7 +45,8 @@ pub async fn find(tx: &mut Tx, id: OrderId) -> Result<Option<Order>> {
     .await
 }
 
-/// These orders, each asked for once, with their lines and steps: what the saga decides by.
+/// These orders, each with what was bought and what was tried (the latest
+/// thousand): what the saga decides by.
 pub async fn on_the_way(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<BTreeMap<OrderId, OnTheWay>> {
     let orders = many(
         "SELECT id, number, customer_id, state, reason, total, currency, address, token, approved_by, screening, carrier,
@@ -99,11 +100,9 @@ impl<T: FromRow> FromRow for Of<T> {
 
 /// The order of that id with all that hangs on it.
 pub async fn details(tx: &mut Tx, id: OrderId) -> Result<Option<Details>> {
-    let Some(order) = find(tx, id).await? else {
+    let Some((order, lines, steps)) = on_the_way(tx, &BTreeSet::from([id])).await?.remove(&id) else {
         return Ok(None);
     };
-    let lines = lines(tx, id, order.currency()).await?;
-    let steps = steps(tx, id).await?;
     let history = history(tx, id).await?;
     Ok(Some(Details { order, lines, steps, history }))
 }
@@ -142,19 +141,6 @@ impl LineRow {
         let LineRow { sku, name, quantity, price } = self;
         OrderLine { sku, name, quantity, price: Money::new(price, currency) }
     }
-}
-
-/// What was tried, in the order it began; the latest thousand.
-pub async fn steps(tx: &mut Tx, id: OrderId) -> Result<Vec<Attempt>> {
-    let mut rows: Vec<Attempt> = query(
-        "SELECT step, attempt, state, started_at, ended_at, error, detail FROM order_steps
-         WHERE order_id = $1 ORDER BY version DESC, step DESC LIMIT 1000",
-    )
-    .bind(id)
-    .fetch_all(tx)
-    .await?;
-    rows.reverse();
-    Ok(rows)
 }
 
 /// Where it stood, in order: it moves a dozen times at most.

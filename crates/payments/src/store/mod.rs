@@ -180,13 +180,7 @@ pub async fn find_payments(
 
 /// The payment of an order.
 pub async fn find_payment(tx: &mut Tx, order: OrderId) -> Result<Option<Payment>> {
-    query(
-        "SELECT id, order_id, customer_id, state, amount, currency, captured, refunded, version
-         FROM payments WHERE order_id = $1",
-    )
-    .bind(order)
-    .fetch_optional(tx)
-    .await
+    Ok(find_payments(tx, [order]).await?.remove(&order))
 }
 
 /// The payments of the orders behind this one, in their order.
