@@ -181,11 +181,8 @@ async fn take_effect(tx: &mut Tx, consumer: &dyn Consumer, events: &[&Envelope])
     let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
     let mut new = inbox::note(tx, consumer.name(), &ids).await?;
     let heard = new.len();
-    for event in events {
-        if new.remove(&event.id) {
-            consumer.hear(tx, event).await?;
-        }
-    }
+    let new: Vec<&Envelope> = events.iter().copied().filter(|event| new.remove(&event.id)).collect();
+    consumer.hear_all(tx, &new).await?;
     tracing::debug!(consumer = consumer.name(), heard, repeated = events.len() - heard, "events heard");
     Ok(())
 }

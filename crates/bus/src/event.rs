@@ -86,4 +86,12 @@ pub trait Consumer: Send + Sync + 'static {
     /// that takes effect. Like every body of a transaction it may run again
     /// after a rollback and touches nothing but `tx`.
     async fn hear(&self, tx: &mut Tx, event: &Envelope) -> Result<()>;
+    /// Saves the effect of many, in the order in which they came. When one of
+    /// them is refused, each is heard by itself.
+    async fn hear_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<()> {
+        for event in events {
+            self.hear(tx, event).await?;
+        }
+        Ok(())
+    }
 }

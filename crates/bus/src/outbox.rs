@@ -140,45 +140,51 @@ pub(crate) async fn is_due(tx: &mut Tx) -> Result<bool> {
     Ok(due)
 }
 
-/// Takes what is due, at most so many entities, and keeps others away from it
-/// until `until`. What is claimed is the earliest unsent event of an entity:
-/// who has that has the entity, because no later one is claimed before it is
-/// sent, whoever relays.
-pub(crate) async fn claim(tx: &mut Tx, until: Time, limit: i64) -> Result<Vec<Outgoing>> {
-    // Two forms: on PostgreSQL relays must step over each other's rows, and the
-    // list is picked once, whatever plan the update takes. The event before is
-    // looked for backwards, one step in the index: `NOT EXISTS` may become a
-    // join, which may compare all the events of one entity with each other, and
-    // forwards the index has many that were sent a moment ago.
+/// What is due, of at most so many entities, and on PostgreSQL locked: of each
+/// the earliest event that is unsent. Who has that has the entity, because no
+/// later one is looked at before it is sent, whoever relays.
+pub(crate) async fn heads(tx: &mut Tx, limit: i64) -> Result<Vec<Outgoing>> {
+    // Two forms: on PostgreSQL relays must step over each other's rows. The
+    // event before is looked for backwards, one step in the index: `NOT EXISTS`
+    // may become a join, which may compare all the events of one entity with
+    // each other, and forwards the index has many that were sent a moment ago.
     query_for(
-        "UPDATE outbox SET due_at = $2 WHERE id IN (
-             SELECT id FROM outbox head
-             WHERE sent_at IS NULL AND due_at <= $1 AND (
-                 SELECT id FROM outbox earlier
-                 WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
-                   AND (earlier.version, earlier.id) < (head.version, head.id)
-                 ORDER BY version DESC, id DESC LIMIT 1) IS NULL
-             ORDER BY due_at, id LIMIT $3)
-         RETURNING id, source, topic, subject, version, data, traceparent, added_at, attempts",
-        "WITH picked AS MATERIALIZED (
-             SELECT id FROM outbox head
-             WHERE sent_at IS NULL AND due_at <= $1 AND (
-                 SELECT id FROM outbox earlier
-                 WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
-                   AND (earlier.version, earlier.id) < (head.version, head.id)
-                 ORDER BY version DESC, id DESC LIMIT 1) IS NULL
-             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
-         UPDATE outbox SET due_at = $2 FROM picked WHERE outbox.id = picked.id
-         RETURNING outbox.id, source, topic, subject, version, data, traceparent, added_at, attempts",
+        "SELECT id, source, topic, subject, version, data, traceparent, added_at, attempts FROM outbox head
+         WHERE sent_at IS NULL AND due_at <= $1 AND (
+             SELECT id FROM outbox earlier
+             WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
+               AND (earlier.version, earlier.id) < (head.version, head.id)
+             ORDER BY version DESC, id DESC LIMIT 1) IS NULL
+         ORDER BY due_at, id LIMIT $2",
+        "SELECT id, source, topic, subject, version, data, traceparent, added_at, attempts FROM outbox head
+         WHERE sent_at IS NULL AND due_at <= $1 AND (
+             SELECT id FROM outbox earlier
+             WHERE earlier.sent_at IS NULL AND earlier.subject = head.subject
+               AND (earlier.version, earlier.id) < (head.version, head.id)
+             ORDER BY version DESC, id DESC LIMIT 1) IS NULL
+         ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED",
     )
     .bind(tx.world().now())
-    .bind(until)
     .bind(limit)
     .fetch_all(tx)
     .await
 }
 
-/// The events that follow those claimed, of the same entities, in order.
+/// Keeps others away from these, and so from their entities, until then.
+pub(crate) async fn claim(tx: &mut Tx, ids: &[EventId], until: Time) -> Result<()> {
+    // Two forms for the reason given at `mark_sent`.
+    query_for(
+        "UPDATE outbox SET due_at = $2 WHERE sent_at IS NULL AND id IN (SELECT unhex(value) FROM json_each($1))",
+        "UPDATE outbox SET due_at = $2 WHERE COALESCE(sent_at, 0) = 0 AND id = ANY ($1)",
+    )
+    .bind(Value::Uuids(ids.iter().map(|id| id.uuid()).collect()))
+    .bind(until)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The events that follow these heads, of the same entities, in order.
 pub(crate) async fn followers(tx: &mut Tx, heads: &[Outgoing], limit: i64) -> Result<Vec<Outgoing>> {
     let subjects = Value::Texts(heads.iter().map(|head| head.subject.clone()).collect());
     let ids = Value::Uuids(heads.iter().map(|head| head.id.uuid()).collect());
@@ -201,11 +207,12 @@ pub(crate) async fn followers(tx: &mut Tx, heads: &[Outgoing], limit: i64) -> Re
 
 /// Marks them sent: whoever carries them has answered for them.
 pub(crate) async fn mark_sent(tx: &mut Tx, ids: &[EventId]) -> Result<u64> {
-    // Two forms, because each engine takes a list in its own way.
+    // Two forms, because each engine takes a list in its own way. As `sent_at IS NULL` the
+    // condition would let PostgreSQL walk an index of all that is unsent.
     query_for(
         "UPDATE outbox SET sent_at = $2
          WHERE sent_at IS NULL AND id IN (SELECT unhex(value) FROM json_each($1))",
-        "UPDATE outbox SET sent_at = $2 WHERE sent_at IS NULL AND id = ANY ($1)",
+        "UPDATE outbox SET sent_at = $2 WHERE COALESCE(sent_at, 0) = 0 AND id = ANY ($1)",
     )
     .bind(Value::Uuids(ids.iter().map(|id| id.uuid()).collect()))
     .bind(tx.world().now())

@@ -134,7 +134,8 @@ impl Relay<'_> {
     async fn claim(&self, carrier: &Carrier<'_>) -> Result<Batch> {
         let until = self.db.world().now() + LEASE;
         db::write!(self.db, async |tx| {
-            let heads = outbox::claim(tx, until, HEADS).await?;
+            let heads = outbox::heads(tx, HEADS).await?;
+            let first: HashSet<EventId> = heads.iter().map(|event| event.id).collect();
             let mut more = heads.len() as i64 == HEADS;
             let is_heard = |event: &Outgoing| carrier.takes(&event.topic);
             let (mut told, mut rest): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_heard);
@@ -150,8 +151,8 @@ impl Relay<'_> {
                 rest.extend(followers);
                 let ends = |event: &Outgoing| is_heard(event) || !event.is_readable();
                 let (run, mut others) = leading(rest, ends);
-                // An entity of which nothing is marked is ours still, and what
-                // cannot be read is put off; any other was given back by the mark.
+                // An entity of which nothing is marked is ours, and what cannot
+                // be read is put off; any other is given back by the mark.
                 let given_back: HashSet<&str> = run.iter().map(|event| event.subject.as_str()).collect();
                 let before = others.len();
                 others.retain(|event| !given_back.contains(event.subject.as_str()));
@@ -162,6 +163,12 @@ impl Relay<'_> {
                     outbox::mark_sent(tx, &ids).await?;
                 }
                 passed_by = run;
+            }
+            // Its first event keeps an entity.
+            let kept: Vec<EventId> =
+                told.iter().map(|event| event.id).filter(|id| first.contains(id)).collect();
+            if !kept.is_empty() {
+                outbox::claim(tx, &kept, until).await?;
             }
             let passed_by = passed_by.into_iter().filter_map(|event| event.envelope().ok()).map(Arc::new);
             Ok::<_, kernel::Error>(Batch { told, passed_by: passed_by.collect(), more })

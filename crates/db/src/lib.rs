@@ -265,9 +265,11 @@ impl Db {
     pub async fn picture(&self) -> Result<Tx> {
         let mut tx = Attempts::new(self, Mode::Snapshot).begin().await?;
         if self.engine() == Engine::Postgres {
-            let patience =
-                "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
-            tx.batch(patience).await?;
+            // It takes long, and reads tables whole.
+            let settings = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                 SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; \
+                 SET LOCAL enable_mergejoin = on";
+            tx.batch(settings).await?;
         }
         // The picture is of the moment of the first question. SQLite takes none before it reads the file.
         let first = query_for(

@@ -56,6 +56,12 @@ impl Many {
         if self.values.is_empty() { Ok(0) } else { tx.execute_many(self).await }
     }
 
+    /// Runs it, if there are rows, without waiting for the answer: PostgreSQL is sent it in one
+    /// packet with the transaction's next statement or its commit, and a failure is told there.
+    pub async fn execute_later(self, tx: &mut Tx) -> Result<()> {
+        if self.values.is_empty() { Ok(()) } else { tx.execute_many_later(self).await }
+    }
+
     /// Runs it and returns all rows, in no order. Without rows nothing is asked.
     pub async fn fetch_all<T: FromRow>(self, tx: &mut Tx) -> Result<Vec<T>> {
         let mut found = Vec::new();

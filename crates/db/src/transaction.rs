@@ -118,6 +118,19 @@ impl Tx {
         self.remember(outcome)
     }
 
+    /// Runs a statement for whose answer nobody waits: PostgreSQL is sent it with the next one.
+    pub(crate) async fn execute_many_later(&mut self, many: Many) -> Result<()> {
+        self.start()?;
+        let mut rows = many.values.chunks(many.width);
+        let outcome = match &mut self.driver {
+            _ if many.values.iter().any(is_unstorable) => Err(unstorable()),
+            Driver::Write(tx) => rows.try_for_each(|row| tx.execute(many.sqlite, row).map(drop)),
+            Driver::Look(tx) => rows.try_for_each(|row| tx.execute(many.sqlite, row).map(drop)),
+            Driver::Postgres(tx) => tx.execute_later(many.postgres, many.into_columns()).await,
+        };
+        self.remember(outcome)
+    }
+
     /// Runs statements that have no parameters, separated by semicolons.
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<()> {
         self.start()?;

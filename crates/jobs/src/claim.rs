@@ -11,7 +11,10 @@ use std::{
 use db::{Tx, many, query, query_for, values};
 use kernel::{JobId, Result, Time, Value};
 
-use crate::store::{LATER, SIGNAL};
+use crate::{
+    State,
+    store::{LATER, SIGNAL},
+};
 
 /// A job that this runner has just leased.
 #[derive(Clone, Debug)]
@@ -229,18 +232,20 @@ pub(crate) async fn next_at(tx: &mut Tx) -> Result<Option<Time>> {
     Ok(at)
 }
 
-/// Keeps each lease until then. Returns of which jobs it was still held.
-pub(crate) async fn renew(tx: &mut Tx, held: &[(JobId, i64, Time)]) -> Result<HashSet<JobId>> {
-    let renew = many(
-        "UPDATE jobs SET leased_until_at = $3 WHERE id = $1 AND token = $2 AND state = 'running' RETURNING id",
-        "UPDATE jobs SET leased_until_at = given.until
-         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[]) AS given (id, token, until)
-         WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
-         RETURNING jobs.id",
+/// Returns of which jobs these leases are still held, and keeps everybody from
+/// taking those over until the transaction ends.
+pub(crate) async fn fence(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashSet<JobId>> {
+    // On SQLite nobody else writes meanwhile. The state is bound, here and below: so no index of
+    // those that run fits, and PostgreSQL goes by the key.
+    let fence = many(
+        "SELECT id FROM jobs WHERE id = $1 AND token = $2 AND state = $3",
+        "SELECT jobs.id FROM jobs JOIN unnest($1::UUID[], $2::BIGINT[], $3::TEXT[]) AS given (id, token, state)
+           ON jobs.id = given.id AND jobs.token = given.token AND jobs.state = given.state
+         ORDER BY jobs.id FOR NO KEY UPDATE OF jobs",
     );
-    let renewed: Vec<(JobId,)> =
-        renew.rows(held, |(id, token, until)| values![*id, *token, *until]).fetch_all(tx).await?;
-    Ok(renewed.into_iter().map(|(id,)| id).collect())
+    let rows = fence.rows(held, |(id, token)| values![*id, *token, State::Running]);
+    let held: Vec<(JobId,)> = rows.fetch_all(tx).await?;
+    Ok(held.into_iter().map(|(id,)| id).collect())
 }
 
 /// Keeps the leases for as long again of which these tokens are held.
@@ -253,16 +258,19 @@ pub(crate) async fn renew_many(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<Has
 pub(crate) async fn renew_ending(tx: &mut Tx, held: &[(JobId, i64)], until: Time) -> Result<HashSet<JobId>> {
     let renew = many(
         "UPDATE jobs SET leased_until_at = $3 + lease_micros
-         WHERE id = $1 AND token = $2 AND state = 'running' AND leased_until_at <= $4 RETURNING id",
+         WHERE id = $1 AND token = $2 AND state = $5 AND leased_until_at <= $4 RETURNING id",
         "UPDATE jobs SET leased_until_at = given.now + lease_micros
-         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[]) AS given (id, token, now, until)
-         WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
+         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::TEXT[])
+              AS given (id, token, now, until, state)
+         WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = given.state
            AND jobs.leased_until_at <= given.until
          RETURNING jobs.id",
     );
     let now = tx.world().now();
-    let renewed: Vec<(JobId,)> =
-        renew.rows(held, |(id, token)| values![*id, *token, now, until]).fetch_all(tx).await?;
+    let renewed: Vec<(JobId,)> = renew
+        .rows(held, |(id, token)| values![*id, *token, now, until, State::Running])
+        .fetch_all(tx)
+        .await?;
     Ok(renewed.into_iter().map(|(id,)| id).collect())
 }
 
@@ -271,20 +279,20 @@ pub(crate) async fn renew_ending(tx: &mut Tx, held: &[(JobId, i64)], until: Time
 pub(crate) async fn finish(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<HashMap<JobId, bool>> {
     let finish = many(
         "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = $3
-         WHERE id = $1 AND token = $2 AND state = 'running'
+         WHERE id = $1 AND token = $2 AND state = $4
          RETURNING id, EXISTS (
              SELECT 1 FROM jobs other
              WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
         "UPDATE jobs SET state = 'done', progress = 100, leased_until_at = NULL, finished_at = given.now
-         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[]) AS given (id, token, now)
-         WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = 'running'
+         FROM unnest($1::UUID[], $2::BIGINT[], $3::BIGINT[], $4::TEXT[]) AS given (id, token, now, state)
+         WHERE jobs.id = given.id AND jobs.token = given.token AND jobs.state = given.state
          RETURNING jobs.id, EXISTS (
              SELECT 1 FROM jobs other
              WHERE other.state = 'waiting' AND other.name = jobs.name AND other.unique_key = jobs.unique_key)",
     );
     let now = tx.world().now();
     let done: Vec<(JobId, bool)> =
-        finish.rows(held, |(id, token)| values![*id, *token, now]).fetch_all(tx).await?;
+        finish.rows(held, |(id, token)| values![*id, *token, now, State::Running]).fetch_all(tx).await?;
     Ok(done.into_iter().collect())
 }
 

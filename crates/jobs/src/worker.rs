@@ -102,9 +102,8 @@ impl Run {
         if tx.world().planted("order_moves_past_others") {
             return Ok(runs.iter().map(|run| run.id).collect());
         }
-        let now = tx.world().now();
-        let held: Vec<_> = runs.iter().map(|run| (run.id, run.token, now + run.lease)).collect();
-        claim::renew(tx, &held).await
+        let held: Vec<_> = runs.iter().map(|run| (run.id, run.token)).collect();
+        claim::fence(tx, &held).await
     }
 
     /// Marks the job done in the transaction of its effect; fails (conflict

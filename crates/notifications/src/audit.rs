@@ -89,7 +89,7 @@ pub async fn send_left_over(db: &Db) -> Result<Vec<String>> {
         let mut mended = Vec::with_capacity(left.len());
         for (message,) in left {
             let job = ::jobs::add(tx, &Deliver { message }).await?;
-            store::set_job(tx, message, job).await?;
+            store::set_jobs(tx, &[(message, job)]).await?;
             mended.push(format!("{message} is sent by {job}"));
         }
         Ok::<_, kernel::Error>(mended)

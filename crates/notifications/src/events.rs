@@ -28,13 +28,20 @@ impl Consumer for Mail {
     }
 
     async fn hear(&self, tx: &mut Tx, event: &Envelope) -> Result<()> {
-        let Some(occasion) = Occasion::of(&event.topic) else {
-            return Err(Error::internal(format!("{} is no occasion for a mail", event.topic)));
-        };
-        let OrderEvent { order, reason, .. } = event.payload()?;
-        let tell = Tell { order, occasion, reason };
-        let options = ::jobs::Options { traceparent: event.traceparent.clone(), ..Default::default() };
-        ::jobs::add_with(tx, &tell, options).await?;
+        self.hear_all(tx, &[event]).await
+    }
+
+    async fn hear_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<()> {
+        let mut jobs = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(occasion) = Occasion::of(&event.topic) else {
+                return Err(Error::internal(format!("{} is no occasion for a mail", event.topic)));
+            };
+            let OrderEvent { order, reason, .. } = event.payload()?;
+            let options = ::jobs::Options { traceparent: event.traceparent.clone(), ..Default::default() };
+            jobs.push((Tell { order, occasion, reason }, options));
+        }
+        ::jobs::add_many_with(tx, jobs.iter().map(|(tell, options)| (tell, options.clone()))).await?;
         Ok(())
     }
 }

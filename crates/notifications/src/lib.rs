@@ -12,6 +12,7 @@ mod audit;
 mod events;
 mod http;
 mod jobs;
+mod mails;
 mod model;
 mod post;
 mod service;

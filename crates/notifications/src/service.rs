@@ -7,13 +7,14 @@ use contracts::{
     orders::{GetOrder, Orders},
     users::{GetUser, Users},
 };
-use db::{Db, Tx};
+use db::Db;
 use jobs::{JobView, Run};
-use kernel::{Email, Error, JobId, MessageId, OrderId, Result, UserId};
+use kernel::{Email, Error, JobId, MessageId, Result, UserId};
 use web::{Answer, Caller, IdempotencyKey, Role};
 
 use crate::{
-    Deliver, Message, State, Subject, Tell,
+    Message, State, Subject, Tell,
+    mails::{self, Draft, Mails},
     post::Post,
     store,
     templates::{Mail, Templates},
@@ -69,19 +70,9 @@ pub struct Notifications {
     pub(crate) db: Db,
     orders: Arc<dyn Orders>,
     users: Arc<dyn Users>,
+    mails: Mails,
     post: Arc<Post>,
     templates: Arc<Templates>,
-}
-
-/// A mail that somebody wants sent; checked.
-pub(crate) struct Draft {
-    pub key: String,
-    pub order: Option<OrderId>,
-    pub asked_by: Option<UserId>,
-    pub to: Email,
-    pub subject: Subject,
-    pub text: String,
-    pub html: Option<String>,
 }
 
 impl Notifications {
@@ -91,7 +82,8 @@ impl Notifications {
         let Needs { db, orders, users, settings } = needs;
         let post = Arc::new(Post::new(&settings)?);
         let templates = Arc::new(Templates::new(&settings));
-        Ok(Notifications { db, orders, users, post, templates })
+        let mails = Mails::new(&db);
+        Ok(Notifications { db, orders, users, mails, post, templates })
     }
 
     /// Writes the mail about an order and queues it, once per order and occasion.
@@ -114,10 +106,7 @@ impl Notifications {
             text,
             html: Some(html),
         };
-        db::write!(self.db, async |tx| {
-            queue(tx, &draft).await?;
-            run.finish(tx).await
-        })
+        self.mails.write(draft, run).await
     }
 
     /// Queues a mail that a member of staff wrote; once per idempotency key.
@@ -132,7 +121,7 @@ impl Notifications {
         let draft =
             Draft { key: key_of_mail, order: None, asked_by: Some(sender), to, subject, text, html: None };
         check_size("/body", &draft.text)?;
-        web::once!(self.db, key, async |tx| { queue(tx, &draft).await })
+        web::once!(self.db, key, async |tx| { mails::queue_one(tx, &draft).await })
     }
 
     /// A job of this service, for staff and for who asked for its mail;
@@ -158,13 +147,7 @@ impl Notifications {
         if message.state == State::Queued {
             self.post.send(self.db.world(), &message).await?;
         }
-        let at = self.db.world().now();
-        let marked: bool = db::write!(self.db, async |tx| {
-            let marked = store::mark_sent(tx, id, at).await?;
-            run.finish(tx).await?;
-            Ok::<_, Error>(marked)
-        })?;
-        if marked {
+        if self.mails.mark_sent(id, run).await? {
             tracing::info!(message.id = %id, order.id = message.order_id.map(tracing::field::display), "mail sent");
         }
         Ok(())
@@ -182,34 +165,9 @@ impl contracts::notifications::Notifications for Notifications {
             Draft { key, order: None, asked_by: None, to: ask.to, subject, text: ask.text, html: ask.html };
         db::write!(self.db, async |tx| {
             tx.repeatable();
-            queue(tx, &draft).await
+            mails::queue_one(tx, &draft).await
         })
     }
-}
-
-/// Saves a mail with the job that sends it. The same key is the same mail.
-async fn queue(tx: &mut Tx, draft: &Draft) -> Result<Queued> {
-    let id = MessageId::new(tx.world());
-    let message = Message {
-        id,
-        key: draft.key.clone(),
-        order_id: draft.order,
-        asked_by: draft.asked_by,
-        job_id: None,
-        recipient: draft.to.clone(),
-        subject: draft.subject.clone(),
-        text: draft.text.clone(),
-        html: draft.html.clone(),
-        state: State::Queued,
-    };
-    if store::insert(tx, &message).await? {
-        let job = ::jobs::add(tx, &Deliver { message: id }).await?;
-        store::set_job(tx, id, job).await?;
-        return Ok(Queued { job });
-    }
-    let before = store::find_by_key(tx, &draft.key).await?.and_then(|message| message.job_id);
-    let job = before.ok_or_else(|| Error::internal("a message was saved without its job"))?;
-    Ok(Queued { job })
 }
 
 fn check_size(pointer: &str, text: &str) -> Result<()> {

@@ -124,8 +124,7 @@ pub async fn insert_lines(tx: &mut Tx, lines: impl Iterator<Item = (OrderId, &[O
     let rows = insert.rows(lines, |(id, place, line)| {
         values![id, place, &line.sku, line.name.as_str(), line.quantity, line.price.amount]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// Changes an order that is still what the caller saw: its state and version
@@ -200,8 +199,7 @@ pub async fn add_history(tx: &mut Tx, entries: &[(OrderId, Entry)]) -> Result<()
     let rows = insert.rows(entries, |(id, entry)| {
         values![*id, entry.version, entry.state, entry.reason.as_deref(), entry.actor, entry.at]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// Gives an order that is still what the caller saw a new version, for the job

@@ -101,6 +101,24 @@ impl Server {
         Server::on(folder, port, &options)
     }
 
+    /// Makes a replica stand still. It has all that its primary has saved until now, and nothing
+    /// that comes later until `go_on`.
+    pub fn stand_still(&self, primary: &Server) {
+        let saved = primary.ask("SELECT pg_current_wal_flush_lsn()");
+        let has_it = format!("SELECT pg_last_wal_replay_lsn() >= '{saved}'");
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.ask(&has_it) != "t" {
+            assert!(Instant::now() < until, "the replica did not come as far as {saved}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.run_sql("SELECT pg_wal_replay_pause()");
+    }
+
+    /// Lets a replica follow again.
+    pub fn go_on(&self) {
+        self.run_sql("SELECT pg_wal_replay_resume()");
+    }
+
     /// Makes a replica the primary; returns when it takes changes.
     pub fn promote(&self) {
         self.run_sql("SELECT pg_promote(true, 60)");

@@ -42,7 +42,7 @@ async fn nothing_is_remembered_from_a_replica() {
     db.migrate(TABLES).await.unwrap();
     let stranger = Caller::new(None);
     save(&db, "old").await;
-    replica.run_sql("SELECT pg_wal_replay_pause()");
+    replica.stand_still(&primary);
     save(&db, "new").await;
     until("the replica answers him", async || {
         stranger.serve(near(db.clone())).await.unwrap().as_deref() == Some("old")

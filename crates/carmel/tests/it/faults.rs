@@ -380,9 +380,9 @@ fn behind_a_replica_that_lags_everybody_sees_what_he_did() {
         crowd.buys(8).await;
 
         for _ in 0..2 {
-            pair.replica.run_sql("SELECT pg_wal_replay_pause()");
+            pair.replica.stand_still(&pair.primary);
             tokio::time::sleep(Duration::from_secs(7)).await; // within what it may lag, and beyond
-            pair.replica.run_sql("SELECT pg_wal_replay_resume()");
+            pair.replica.go_on();
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
 

@@ -201,6 +201,13 @@ fn settings(set: &str, schema: &str) -> String {
         ("lock_timeout", "'5s'"),
         ("idle_in_transaction_session_timeout", "'10s'"),
         ("timezone", "'UTC'"),
+        // As on SQLite a plan depends on the text alone, and is made once. What PostgreSQL knows of
+        // a table is a minute old: a plan by that walks a whole table that was small then.
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
     ]
     .map(|(name, value)| format!(" {set} {name} = {value};"))
     .concat()

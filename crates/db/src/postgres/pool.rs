@@ -60,9 +60,19 @@ impl Connection {
         changed.map_err(|cause| self.failed(cause, sql))
     }
 
+    /// Whether a statement can be sent at once: it is prepared, or never is.
+    pub fn is_ready(&self, sql: &'static str) -> bool {
+        !self.door.prepares() || self.statements().contains_key(&key(sql))
+    }
+
+    /// Prepares a statement for when it is asked.
+    pub async fn prepare(&self, sql: &'static str) -> Result<(), Failure> {
+        self.statement(sql).await.map(drop)
+    }
+
     /// The statement of that text, prepared once.
     async fn statement(&self, sql: &'static str) -> Result<Statement, Failure> {
-        let key = (sql.as_ptr() as usize, sql.len());
+        let key = key(sql);
         if let Some(statement) = self.statements().get(&key) {
             return Ok(statement.clone());
         }
@@ -82,6 +92,11 @@ impl Connection {
     fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, usize), Statement>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// By what a connection knows a text.
+fn key(sql: &'static str) -> (usize, usize) {
+    (sql.as_ptr() as usize, sql.len())
 }
 
 /// Connections of which a transaction has one for itself.

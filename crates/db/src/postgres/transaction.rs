@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{SinkExt, TryStreamExt};
+use futures::{SinkExt, TryStreamExt, future::join_all};
 use kernel::Value;
 
 use super::{
@@ -23,6 +23,10 @@ use crate::{
 /// How long a transaction that was given up may take to be rolled back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many statements may wait for the next one: with more `join_all` would no
+/// longer ask them in their order.
+const MOST_WAIT: usize = 16;
+
 /// A transaction. Rolled back when it is dropped.
 pub(crate) struct Tx(Way);
 
@@ -39,7 +43,12 @@ struct Alone {
     lease: Option<Lease>,
     mode: Mode,
     begun: bool,
+    /// What goes along with the next statement.
+    waiting: Vec<Waiting>,
 }
+
+/// A statement whose answer nobody waits for: its text and its parameters.
+type Waiting = (&'static str, Vec<Value>);
 
 impl Tx {
     pub async fn begin(server: &Server, mode: Mode) -> Result<Tx, Failure> {
@@ -48,7 +57,7 @@ impl Tx {
             Way::Shared(server.shared.connection().await?)
         } else {
             let lease = Some(server.pool.lease().await?);
-            Way::Alone(Alone { lease, mode, begun: false })
+            Way::Alone(Alone { lease, mode, begun: false, waiting: Vec::new() })
         }))
     }
 
@@ -80,6 +89,18 @@ impl Tx {
                 let step = alone.step();
                 step.run(step.connection.execute(sql, values)).await
             }
+        }
+    }
+
+    /// Runs a statement before the next one or the commit, in the same packet;
+    /// its failure is told there.
+    pub async fn execute_later(&mut self, sql: &'static str, values: Vec<Value>) -> Result<(), Failure> {
+        match &mut self.0 {
+            Way::Alone(alone) if alone.waiting.len() < MOST_WAIT => {
+                alone.waiting.push((sql, values));
+                Ok(())
+            }
+            _ => self.execute(sql, &values).await.map(drop),
         }
     }
 
@@ -124,19 +145,27 @@ impl Tx {
         let Way::Alone(mut alone) = self.0 else {
             return Ok(());
         };
-        if alone.mode != Mode::Write || !alone.begun {
+        if alone.mode != Mode::Write || !alone.begun && alone.waiting.is_empty() {
             return Ok(()); // nothing was changed: dropped, it is rolled back behind our back
         }
-        let Some(mut lease) = alone.lease.take() else {
-            return Ok(());
-        };
-        let client = &lease.connection().client;
+        let step = alone.step();
+        let client = &step.connection.client;
         if client.is_closed() {
             let gone = client.batch_execute("").await.err();
             return gone.map_or(Ok(()), |cause| Err(error::statement(cause, "COMMIT")));
         }
-        lease.door().ask(client.batch_execute("COMMIT")).await.map_err(error::commit)?;
-        lease.set_clean(true);
+        // A commit behind what failed is answered, and rolls back. One that is not answered may
+        // have been kept, whatever is said of those before it.
+        let outcome = step.run_with(client.batch_execute("COMMIT")).await;
+        step.heed(outcome.and_then(|(before, committed)| match committed {
+            Ok(()) => before,
+            Err(cause) if cause.as_db_error().is_some() => before.and(Err(error::commit(cause))),
+            Err(cause) => Err(error::commit(cause)),
+        }))?;
+        if let Some(lease) = &mut alone.lease {
+            lease.set_clean(true);
+        }
+        alone.lease = None;
         Ok(())
     }
 }
@@ -148,7 +177,8 @@ impl Alone {
         lease.set_clean(false);
         let first = !std::mem::replace(&mut self.begun, true);
         let begin = first.then(|| lease.door().begin(self.mode));
-        Step { begin, door: lease.door(), connection: lease.connection() }
+        let waiting = std::mem::take(&mut self.waiting);
+        Step { begin, waiting, door: lease.door(), connection: lease.connection() }
     }
 }
 
@@ -177,26 +207,60 @@ impl Drop for Alone {
 /// Where a statement of a transaction goes, and what stands before it.
 struct Step<'a> {
     begin: Option<&'a str>,
+    waiting: Vec<Waiting>,
     door: &'a Door,
     connection: &'a Connection,
 }
 
 impl Step<'_> {
-    /// Runs it, with the beginning of its transaction before it in the same packet.
+    /// Runs it.
     async fn run<T>(&self, statement: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let asking = async {
-            let Some(begin) = self.begin else {
-                return statement.await;
-            };
-            // `join` asks the first one first, and asking sends.
-            let (began, outcome) = futures::join!(self.connection.client.batch_execute(begin), statement);
-            began.map_err(|cause| error::statement(cause, begin)).and(outcome)
-        };
-        let outcome = self.door.ask(asking).await;
+        let outcome = self.run_with(statement).await.and_then(|(before, outcome)| before.and(outcome));
+        self.heed(outcome)
+    }
+
+    /// Leaves a server that takes no changes any more.
+    fn heed<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         if outcome.as_ref().is_err_and(|failure| failure.again == Again::Elsewhere) {
             self.door.renew();
         }
         outcome
+    }
+
+    /// Runs it with what stands before it in the same packet: the beginning of its transaction
+    /// and those who wait. Says how that went, and how it went itself.
+    async fn run_with<T>(
+        &self,
+        statement: impl Future<Output = T>,
+    ) -> Result<(Result<(), Failure>, T), Failure> {
+        // It is moved several times from here on, and is large.
+        let statement = Box::pin(statement);
+        let asking = async {
+            if self.begin.is_none() && self.waiting.is_empty() {
+                return Ok((Ok(()), statement.await));
+            }
+            let mut begin = self.begin;
+            if !self.waiting.iter().all(|(sql, _)| self.connection.is_ready(sql)) {
+                // Prepared only when it is asked, it would be sent behind those after it.
+                self.begin(begin.take()).await?;
+                for (sql, _) in &self.waiting {
+                    self.connection.prepare(sql).await?;
+                }
+            }
+            let waiting = self.waiting.iter().map(|(sql, values)| self.connection.execute(sql, values));
+            // `join` asks them in this order, and asking sends.
+            let (began, before, outcome) = futures::join!(self.begin(begin), join_all(waiting), statement);
+            let before = before.into_iter().try_for_each(|outcome| outcome.map(drop));
+            Ok((began.and(before), outcome))
+        };
+        self.door.ask(asking).await
+    }
+
+    async fn begin(&self, text: Option<&str>) -> Result<(), Failure> {
+        match text {
+            Some(text) => batch(self.connection, text).await,
+            None => Ok(()),
+        }
     }
 }
 

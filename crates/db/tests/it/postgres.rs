@@ -157,7 +157,10 @@ async fn connections_that_died_idle_are_replaced() {
 
 #[tokio::test]
 async fn a_commit_of_unknown_fate_is_repeated_only_where_that_is_harmless() {
-    for (repeatable, expected) in [(false, Err("commit_unknown")), (true, Ok(()))] {
+    let unknown = Err("commit_unknown");
+    for (repeatable, later, expected) in
+        [(false, false, unknown), (true, false, Ok(())), (false, true, unknown), (true, true, Ok(()))]
+    {
         let test = postgres().await;
         aside(&test, DEADLY).await;
         let runs = AtomicU32::new(0);
@@ -167,7 +170,10 @@ async fn a_commit_of_unknown_fate_is_repeated_only_where_that_is_harmless() {
             if repeatable {
                 tx.repeatable();
             }
-            query("INSERT INTO fates (id) VALUES (1)").execute(tx).await.map(drop)
+            let fate = db::many("", "INSERT INTO fates (id) SELECT * FROM unnest($1::BIGINT[])");
+            let fate = fate.rows([1i64], |id| db::values![id]);
+            // With the commit, or before it.
+            if later { fate.execute_later(tx).await } else { fate.execute(tx).await.map(drop) }
         });
 
         assert_eq!(outcome.as_ref().map(drop).map_err(|error| &*error.code), expected);

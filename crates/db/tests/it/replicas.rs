@@ -54,30 +54,30 @@ async fn seen(db: &Db, caller: &Caller) -> i64 {
 
 #[tokio::test]
 async fn nobody_misses_what_he_changed_himself() {
-    let (_primary, replica, db) = pair(LONG).await;
+    let (primary, replica, db) = pair(LONG).await;
     let (ann, bob) = (stranger(), stranger());
-    replica.run_sql("SELECT pg_wal_replay_pause()");
+    replica.stand_still(&primary);
 
     ann.serve(save(&db, 1)).await;
 
     assert_eq!((seen(&db, &ann).await, seen(&db, &bob).await), (1, 0));
     let ann_elsewhere = Caller::new(ann.wrote_at()); // her next request, at another process
     assert_eq!(seen(&db, &ann_elsewhere).await, 1);
-    replica.run_sql("SELECT pg_wal_replay_resume()");
+    replica.go_on();
     until("the replica serves her again", async || by_replica(&db, &ann).await).await;
     assert_eq!(seen(&db, &ann).await, 1);
 }
 
 #[tokio::test]
 async fn a_replica_that_is_too_far_behind_is_left_out_and_taken_back() {
-    let (_primary, replica, db) = pair(Duration::from_secs(2)).await;
-    replica.run_sql("SELECT pg_wal_replay_pause()");
+    let (primary, replica, db) = pair(Duration::from_secs(2)).await;
+    replica.stand_still(&primary);
     save(&db, 1).await;
 
     until("it is left out", async || !by_replica(&db, &stranger()).await).await;
     assert_eq!(seen(&db, &stranger()).await, 1);
 
-    replica.run_sql("SELECT pg_wal_replay_resume()");
+    replica.go_on();
     until("it is taken back", async || by_replica(&db, &stranger()).await).await;
 }
 

@@ -19,6 +19,8 @@ crate::both_databases!(
     who_asked_for_a_gathered_change_has_changed_something,
     one_statement_is_for_many_rows,
     of_many_rows_all_or_none_are_changed,
+    what_is_not_waited_for_is_done_in_its_order,
+    what_is_not_waited_for_and_refused_leaves_nothing,
     a_value_of_another_type_is_refused,
     a_number_that_is_not_whole_is_to_be_cast,
     after_a_refused_statement_nothing_more_is_done,
@@ -173,19 +175,67 @@ async fn one_statement_is_for_many_rows(test: TestDb) {
 }
 
 async fn of_many_rows_all_or_none_are_changed(test: TestDb) {
-    let insert = || {
-        db::many(
-            "INSERT INTO things (id, n) VALUES ($1, $2)",
-            "INSERT INTO things (id, n) SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[])",
-        )
-    };
-    let refused: Result<u64> = db::write!(test.db, async |tx| {
-        let rows = [(1i64, 1i64), (2, -1), (3, 3)];
-        insert().rows(rows, |(id, n)| db::values![id, n]).execute(tx).await
-    });
+    let refused: Result<u64> =
+        db::write!(test.db, async |tx| { insert(&[(1, 1), (2, -1), (3, 3)]).execute(tx).await });
 
     assert_eq!(refused.unwrap_err().code, "constraint_violated");
     assert_eq!(test.things().await, []);
+}
+
+/// A statement for each of these rows.
+fn insert(rows: &[(i64, i64)]) -> db::Many {
+    let insert = db::many(
+        "INSERT INTO things (id, n) VALUES ($1, $2)",
+        "INSERT INTO things (id, n) SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[])",
+    );
+    insert.rows(rows, |(id, n)| db::values![*id, *n])
+}
+
+async fn what_is_not_waited_for_is_done_in_its_order(test: TestDb) {
+    let double = || {
+        let double = db::many(
+            "UPDATE things SET n = 2 * n WHERE id > $1",
+            "UPDATE things SET n = 2 * n FROM unnest($1::BIGINT[]) AS given (id) WHERE things.id > given.id",
+        );
+        double.rows([0i64], |id| db::values![id])
+    };
+    // More than go with one statement; at first they are prepared, then they are.
+    for _ in 0..2 {
+        let seen: Result<(i64,)> = db::write!(test.db, async |tx| {
+            query("DELETE FROM things").execute(tx).await?;
+            for id in 1..=20 {
+                insert(&[(id, 1)]).execute_later(tx).await?;
+                double().execute_later(tx).await?;
+            }
+            let seen = query("SELECT n FROM things WHERE id = 19").fetch_one(tx).await?;
+            insert(&[(21, 1)]).execute_later(tx).await?;
+            double().execute_later(tx).await?;
+            Ok(seen)
+        });
+
+        assert_eq!(seen.unwrap(), (4,));
+        assert_eq!(test.things().await, (1..=21).map(|id| (id, 1 << (22 - id))).collect::<Vec<_>>());
+    }
+    let alone: Result<()> = db::write!(test.db, async |tx| { insert(&[(22, 0)]).execute_later(tx).await });
+    alone.unwrap();
+    assert_eq!(test.things().await.len(), 22);
+}
+
+async fn what_is_not_waited_for_and_refused_leaves_nothing(test: TestDb) {
+    for asks_more in [true, false] {
+        let refused: Result<()> = db::write!(test.db, async |tx| {
+            add(tx, 1, 1).await?;
+            insert(&[(2, -1)]).execute_later(tx).await?;
+            insert(&[(3, 3)]).execute_later(tx).await?;
+            if asks_more { add(tx, 4, 4).await.map(drop) } else { Ok(()) }
+        });
+
+        assert_eq!(refused.unwrap_err().code, "constraint_violated");
+        assert_eq!(test.things().await, []);
+    }
+    // Nothing of it is left on the connection.
+    let next: Result<u64> = db::write!(test.db, async |tx| { add(tx, 5, 5).await });
+    assert_eq!((next.unwrap(), test.things().await), (1, vec![(5, 5)]));
 }
 
 async fn lists_are_bound(test: TestDb) {

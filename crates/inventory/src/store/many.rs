@@ -35,8 +35,7 @@ pub async fn claim_new(
 pub async fn unclaim(tx: &mut Tx, orders: &[OrderId]) -> Result<()> {
     let delete =
         many("DELETE FROM holds WHERE order_id = $1", "DELETE FROM holds WHERE order_id = ANY ($1::UUID[])");
-    delete.rows(orders, |order| values![*order]).execute(tx).await?;
-    Ok(())
+    delete.rows(orders, |order| values![*order]).execute_later(tx).await
 }
 
 /// Locks the stock of these SKUs, in their order, and returns it; on SQLite
@@ -137,8 +136,7 @@ pub async fn insert_sales(tx: &mut Tx, sales: &[(OrderId, Movement)], now: Time)
     let rows = insert.rows(sales, |(order, sale)| {
         values![&sale.sku, MAIN, sale.version, sale.quantity, Reason::Sold, *order, now]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// Writes down what orders hold.
@@ -148,6 +146,5 @@ pub async fn insert_lines(tx: &mut Tx, lines: &[(OrderId, Line)]) -> Result<()> 
         "INSERT INTO hold_lines (order_id, sku, quantity)
          SELECT * FROM unnest($1::UUID[], $2::TEXT[], $3::BIGINT[])",
     );
-    insert.rows(lines, |(order, line)| values![*order, &line.sku, line.quantity]).execute(tx).await?;
-    Ok(())
+    insert.rows(lines, |(order, line)| values![*order, &line.sku, line.quantity]).execute_later(tx).await
 }

@@ -17,8 +17,7 @@ pub async fn start_steps(tx: &mut Tx, begun: &[(OrderId, &Attempt, i64)]) -> Res
     let rows = insert.rows(begun, |(id, attempt, version)| {
         values![*id, attempt.step, attempt.attempt, attempt.state, attempt.started_at, *version]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// Records how the attempts that were under way ended.
@@ -37,8 +36,7 @@ pub async fn end_steps(tx: &mut Tx, ended: &[(OrderId, &Attempt)]) -> Result<()>
         let (error, detail) = (attempt.error.as_deref(), attempt.detail.as_deref());
         values![*id, attempt.step, attempt.attempt, attempt.state, attempt.ended_at, error, detail]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// Records that whatever these steps did is undone.
@@ -52,6 +50,5 @@ pub async fn mark_undone(tx: &mut Tx, undone: &[(OrderId, Step, Time)]) -> Resul
            AND order_steps.state IN ('started', 'done', 'failed')",
     );
     let rows = update.rows(undone, |(id, step, at)| values![*id, *step, StepState::Undone, *at]);
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }

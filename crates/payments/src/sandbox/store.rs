@@ -171,8 +171,7 @@ async fn insert_charges<'a>(
         let Money { amount, currency } = charge.amount;
         values![charge.order, reference, token, ChargeState::Authorised, amount, currency]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// The cards of these charges.

@@ -51,8 +51,7 @@ pub async fn book(tx: &mut Tx, entries: &[(&Attempt, Account, i64)], now: Time) 
     let rows = insert.rows(entries, |(attempt, account, amount)| {
         values![attempt.order_id, attempt.key, *account, *amount, attempt.currency, now]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// The entries of an order.
@@ -138,8 +137,7 @@ pub async fn lock_shoppers(tx: &mut Tx, customers: &BTreeSet<UserId>) -> Result<
         "INSERT INTO shoppers (customer_id, turns) SELECT customer_id, 0 FROM unnest($1::UUID[]) AS given (customer_id)
          ON CONFLICT (customer_id) DO UPDATE SET turns = shoppers.turns + 1",
     );
-    lock.rows(customers, |customer| values![*customer]).execute(tx).await?;
-    Ok(())
+    lock.rows(customers, |customer| values![*customer]).execute_later(tx).await
 }
 
 /// What was found of these orders before.
@@ -195,8 +193,7 @@ pub async fn insert_screenings(tx: &mut Tx, found: &[(&Screen, &Screened)], now:
         let (amount, currency) = (ask.total.amount, ask.total.currency);
         values![ask.order, ask.customer, amount, currency, found.verdict, found.reason.as_str(), now]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// Writes down that a webhook was heard; returns whether it is the first time.

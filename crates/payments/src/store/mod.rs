@@ -159,8 +159,7 @@ pub async fn insert_payments(tx: &mut Tx, payments: &[Payment], now: Time) -> Re
             now,
         ]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// The payments of these orders.
@@ -250,8 +249,7 @@ pub async fn insert_attempts(tx: &mut Tx, attempts: &[&Attempt]) -> Result<()> {
             attempt.started_at,
         ]
     });
-    rows.execute(tx).await?;
-    Ok(())
+    rows.execute_later(tx).await
 }
 
 /// The attempt with this key.
@@ -325,14 +323,14 @@ pub async fn end_attempts(
     let update = many(
         "UPDATE attempts
          SET state = $3, reference = COALESCE($4, reference), code = $5, ended_at = $6
-         WHERE order_id = $1 AND key = $2 AND state = 'pending'
+         WHERE order_id = $1 AND key = $2 AND state = $7
          RETURNING key, order_id, kind, state, amount, currency, token, reference, code, started_at, ended_at",
         "UPDATE attempts
          SET state = given.state, reference = COALESCE(given.reference, attempts.reference), code = given.code,
              ended_at = given.now
-         FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[])
-              AS given (order_id, key, state, reference, code, now)
-         WHERE attempts.order_id = given.order_id AND attempts.key = given.key AND attempts.state = 'pending'
+         FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[], $7::TEXT[])
+              AS given (order_id, key, state, reference, code, now, before)
+         WHERE attempts.order_id = given.order_id AND attempts.key = given.key AND attempts.state = given.before
          RETURNING attempts.key AS key, attempts.order_id AS order_id, kind, attempts.state AS state, amount, currency,
                    token, attempts.reference AS reference, attempts.code AS code, started_at, ended_at",
     );
@@ -341,7 +339,7 @@ pub async fn end_attempts(
             AttemptState::Done => (Some(*told), None),
             AttemptState::Declined | AttemptState::Pending => (None, Some(*told)),
         };
-        values![attempt.order_id, attempt.key, *state, reference, code, now]
+        values![attempt.order_id, attempt.key, *state, reference, code, now, AttemptState::Pending]
     });
     let ended: Vec<Attempt> = rows.fetch_all(tx).await?;
     Ok(ended.into_iter().map(|attempt| (attempt.key, attempt)).collect())
