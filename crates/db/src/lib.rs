@@ -267,8 +267,8 @@ impl Db {
         if self.engine() == Engine::Postgres {
             // It takes long, and reads tables whole.
             let settings = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
-                 SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; \
-                 SET LOCAL enable_mergejoin = on";
+                 SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; \
+                 SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on";
             tx.batch(settings).await?;
         }
         // The picture is of the moment of the first question. SQLite takes none before it reads the file.

@@ -205,6 +205,7 @@ fn settings(set: &str, schema: &str) -> String {
         // a table is a minute old: a plan by that walks a whole table that was small then.
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
         ("jit", "off"),
