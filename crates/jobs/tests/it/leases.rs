@@ -94,6 +94,59 @@ async fn a_lost_job_is_taken_over_and_the_first_one_is_refused(test: TestDb) {
     assert_eq!(test.effects().await, ["once", "once"], "one of each round");
 }
 
+/// Stays in the transaction of its effect, behind the fence.
+struct Fenced {
+    gate: Gate,
+    behind: Gate,
+    db: Db,
+}
+
+#[async_trait]
+impl Worker<Note> for Fenced {
+    async fn run(&self, note: Note, run: &Run) -> Result<(), Failure> {
+        self.gate.arrived.fetch_add(1, Ordering::SeqCst);
+        self.gate.open.notified().await;
+        let saved: Result<()> = db::write!(self.db, async |tx| {
+            run.fence(tx).await?;
+            self.behind.arrived.fetch_add(1, Ordering::SeqCst);
+            self.behind.open.notified().await;
+            save_effect(tx, &note.label).await
+        });
+        Ok(saved?)
+    }
+}
+
+/// On SQLite nobody else changes anything meanwhile.
+#[tokio::test]
+async fn nobody_takes_over_what_is_behind_its_fence() {
+    let test = TestDb::postgres().await;
+    let db = test.other_process().await;
+    let fenced = Arc::new(Fenced { gate: Gate::default(), behind: Gate::default(), db });
+    let id = test.add(&Note::new("once")).await;
+    let stop = CancellationToken::new();
+    let first = test.runner_of(&fenced.db, fenced.clone()).concurrency("default", 1);
+    let first = tokio::spawn(first.run(stop.clone()));
+    test.until("it runs", async || fenced.gate.arrived.load(Ordering::SeqCst) == 1).await;
+    end_the_lease(&test, id).await;
+    fenced.gate.open.notify_waiters();
+    test.until("it is behind its fence", async || fenced.behind.arrived.load(Ordering::SeqCst) == 1).await;
+
+    // It looks for what was lost as soon as it starts.
+    let others = Notes::new(&test.db);
+    let other_stop = CancellationToken::new();
+    let other = tokio::spawn(test.runner(&others).run(other_stop.clone()));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    other_stop.cancel();
+    other.await.unwrap();
+    assert_eq!(others.asked(), 0);
+
+    fenced.behind.open.notify_waiters();
+    test.until("it is done", async || test.state(id).await == State::Done).await;
+    stop.cancel();
+    first.await.unwrap();
+    assert_eq!(test.effects().await, ["once"]);
+}
+
 async fn a_worker_that_hears_of_its_lost_lease_is_dropped(test: TestDb) {
     let gate = Arc::new(Gate::default());
     let notes = Notes::gated(&test.db, &gate);
