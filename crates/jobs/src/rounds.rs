@@ -226,11 +226,10 @@ impl<'a> Rounds<'a> {
             Ok::<_, kernel::Error>((claimed, buried))
         })?;
         buried.into_iter().for_each(report_buried);
-        let filled =
-            wants.iter().zip(&claimed).map(|(want, jobs)| want.limit > 0 && jobs.len() as i64 >= want.limit);
-        let full =
-            self.queues.iter().zip(filled).filter(|(_, filled)| *filled).map(|(queue, _)| queue.clone());
-        let full = full.collect();
+        // One that had no room may have more, too: whoever ends in it must ring.
+        let filled = wants.iter().zip(&claimed).map(|(want, jobs)| jobs.len() as i64 >= want.limit);
+        let full = self.queues.iter().zip(filled).filter(|(queue, filled)| *filled && !queue.elsewhere);
+        let full = full.map(|(queue, _)| queue.clone()).collect();
         let begun = self.queues.iter().zip(claimed).flat_map(|(queue, jobs)| {
             queue.begun(jobs.len(), now);
             jobs.into_iter().map(|job| (queue.clone(), job))
