@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{self, Around, Door, Fleet};
 
-const ADMIN: &str = "owner@example.com";
+/// The address of who owns the place.
+pub const ADMIN: &str = "owner@example.com";
 /// How long the work behind a story may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 

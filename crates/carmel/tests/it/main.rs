@@ -29,4 +29,5 @@ mod races;
 mod restoring;
 mod retention;
 mod staff;
+mod statements;
 mod torture;

@@ -117,21 +117,24 @@ impl Payments {
     pub async fn payment(&self, order: OrderId) -> Result<Payment> {
         let found: Result<Option<Payment>> =
             db::read!(self.db, async |tx| { store::find_payment(tx, order).await });
-        found?.ok_or_else(|| Error::not_found("no_payment", format!("{order} has no payment")))
+        found?.ok_or_else(|| no_payment(order))
     }
 
     /// Everything that is known of the payment of an order.
     pub async fn books(&self, order: OrderId) -> Result<Books> {
-        let payment = self.payment(order).await?;
         db::snapshot!(self.db, async |tx| {
             Ok(Books {
-                payment: store::find_payment(tx, order).await?.unwrap_or_else(|| payment.clone()),
+                payment: store::find_payment(tx, order).await?.ok_or_else(|| no_payment(order))?,
                 attempts: store::attempts(tx, order).await?,
                 ledger: store::ledger(tx, order).await?,
                 refunds: store::refunds(tx, order).await?,
             })
         })
     }
+}
+
+fn no_payment(order: OrderId) -> Error {
+    Error::not_found("no_payment", format!("{order} has no payment"))
 }
 
 /// Everything that is known of the payment of an order.
