@@ -72,6 +72,14 @@ impl Config {
         }
     }
 
+    pub(crate) fn catalog(&self, remembers: bool) -> catalog::Settings {
+        let usual = catalog::Settings::default();
+        catalog::Settings {
+            remember: if remembers { usual.remember } else { Duration::ZERO },
+            shared: Duration::from_secs(self.catalog.shared_cache_s.into()),
+        }
+    }
+
     pub(crate) fn inventory(&self) -> inventory::Settings {
         inventory::Settings {
             hold_for: Duration::from_secs(u64::from(self.orders.hold_minutes) * 60),

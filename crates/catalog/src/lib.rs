@@ -49,11 +49,14 @@ pub struct Needs {
 pub struct Settings {
     /// How long a product or a price that was read is remembered; zero: not at all.
     pub remember: Duration,
+    /// How long a cache between visitors and the shop may answer with what they
+    /// were shown, without asking; zero: not at all.
+    pub shared: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { remember: Duration::from_secs(5 * 60) }
+        Settings { remember: Duration::from_secs(5 * 60), shared: Duration::ZERO }
     }
 }
 

@@ -67,7 +67,7 @@ async fn stock(
 /// `GET /stock` lists all stock, for staff.
 #[utoipa::path(
     get, path = "/stock", tag = "inventory", params(Page),
-    responses((status = 200, body = List<StockView>), (status = 403, description = "`forbidden`"), Problems),
+    responses((status = 200, body = List<StockView>, headers(("etag", description = "of what is listed"))), (status = 304, description = "the caller has just this page"), (status = 403, description = "`forbidden`"), Problems),
 )]
 async fn list(State(inventory): State<Inventory>, _: Staff, page: Page) -> Result<List<StockView>> {
     Ok(inventory.list(&page).await?.map(StockView::for_staff))
@@ -165,7 +165,7 @@ impl MoveStock {
 #[utoipa::path(
     get, path = "/stock/{sku}/movements", tag = "inventory",
     params(("sku" = String, Path, description = "a stock keeping unit"), Page),
-    responses((status = 200, body = List<MovementView>), (status = 403, description = "`forbidden`"), Problems),
+    responses((status = 200, body = List<MovementView>, headers(("etag", description = "of what is listed"))), (status = 304, description = "the caller has just this page"), (status = 403, description = "`forbidden`"), Problems),
 )]
 async fn movements(
     State(inventory): State<Inventory>,

@@ -164,7 +164,7 @@ struct Which {
 /// staff.
 #[utoipa::path(
     get, path = "/orders", tag = "orders", params(Page, Which),
-    responses((status = 200, body = List<OrderSummary>), Problems),
+    responses((status = 200, body = List<OrderSummary>, headers(("etag", description = "of what is listed"))), (status = 304, description = "the caller has just this page"), Problems),
     security(("bearer" = [])),
 )]
 async fn list(

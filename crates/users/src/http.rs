@@ -108,7 +108,8 @@ struct Which {
 
 /// Lists accounts, the newest first. For staff.
 #[utoipa::path(get, path = "/users", tag = "users", security(("bearer" = [])), params(Which, Page), responses(
-    (status = 200, body = List<UserReply>),
+    (status = 200, body = List<UserReply>, headers(("etag", description = "of what is listed"))),
+    (status = 304, description = "the caller has just this page"),
     (status = 403, description = "`forbidden`"), Problems))]
 async fn list(
     State(users): State<Users>,

@@ -31,12 +31,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => {
-                ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
-            }
+            Ok(body) => written(body),
             Err(error) => Failure::from(Error::internal(error)).into_response(),
         }
     }
+}
+
+/// An answer with this JSON as its body.
+pub(crate) fn written(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
 /// `application/json` or `application/…+json`, with any parameters.

@@ -21,13 +21,13 @@ use crate::{
     auth::Verifier,
     body,
     idempotency::{self, BodyHash},
-    version,
+    keep, version,
 };
 
 /// Puts a service's routes inside what their extractors rely on: who is
 /// calling (`Customer` and its siblings), the hash of the body
-/// ([`crate::IdempotencyKey`]) and 304 for what the caller has
-/// ([`crate::Versioned`]). One layer, so that a request pays for one.
+/// ([`crate::IdempotencyKey`]), 304 for what the caller has
+/// ([`crate::Versioned`], [`crate::List`]) and who may keep an answer ([`keep`]). One layer, so that a request pays for one.
 pub fn service_layers(routes: Router, verifier: &Verifier) -> Router {
     routes.layer(ServiceLayer { verifier: verifier.clone() })
 }
@@ -70,12 +70,14 @@ where
         let mut inner = std::mem::replace(&mut self.inner, copy);
         let verifier = self.verifier.clone();
         Box::pin(async move {
-            let had = version::if_none_match(request.method(), request.headers());
+            let method = request.method().clone();
+            let had = version::if_none_match(&method, request.headers());
             let request = match prepare(&verifier, request).await {
                 Ok(request) => request,
                 Err(failure) => return Ok(failure.into_response()),
             };
-            let response = inner.call(request).await?;
+            let mut response = inner.call(request).await?;
+            keep::unless_said(&method, response.status(), response.headers_mut());
             Ok(match had {
                 Some(had) => version::spare(&had, response),
                 None => response,

@@ -13,6 +13,7 @@ mod failure;
 pub mod health;
 pub mod idempotency;
 mod json;
+pub mod keep;
 mod layers;
 mod list;
 pub mod metrics;

@@ -167,6 +167,12 @@ settings! {
         sweep_seconds: u32 = 30, within(1..=3_600);
     }
 
+    /// What is for sale.
+    catalog: Catalog {
+        /// How long a cache between visitors and the shop, such as a CDN, may answer them with products, their stock and categories before it asks again (`s-maxage`); 0: it asks each time, and is told in a few bytes that nothing has changed.
+        shared_cache_s: u32 = 0, within(0..=86_400);
+    }
+
     /// Which orders a person looks at before they are paid.
     screening: Screening {
         /// Orders above this total, in whole units of their currency (1000 is 1,000.00 EUR), are reviewed.

@@ -135,10 +135,7 @@ impl Shop {
                 db,
                 inventory: Some(elsewhere.inventory(inventory.as_ref())?),
                 shared: shared.clone(),
-                settings: match remembers {
-                    true => catalog::Settings::default(),
-                    false => catalog::Settings { remember: Duration::ZERO },
-                },
+                settings: config.catalog(remembers),
             })),
         };
         let payments = match db(Part::Payments) {

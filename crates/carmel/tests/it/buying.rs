@@ -21,6 +21,7 @@ both_databases!(
     a_line_that_is_not_for_sale_sells_nothing,
     lists_show_everything_exactly_once,
     what_was_seen_is_not_sent_again,
+    a_cache_on_the_way_keeps_what_all_visitors_see,
 );
 
 async fn a_purchase_from_sign_up_to_the_mail(db: TestDb) {
@@ -131,6 +132,43 @@ async fn lists_show_everything_exactly_once(db: TestDb) {
     shop.audit().await;
 }
 
+async fn a_cache_on_the_way_keeps_what_all_visitors_see(db: TestDb) {
+    let shop = Shop::start_with(db, |config| config.catalog.shared_cache_s = 60).await;
+    let mug = format!("/products/{}", id(&shop.stock("mug", 1000, 5).await));
+    let (visitor, ann) = (shop.front.visitor(), shop.customer().await);
+    let account = format!("/users/{}", ann.id);
+
+    let visitors = "public, max-age=0, s-maxage=60";
+    for (who, path, kept) in [
+        (&visitor, &*mug, visitors),
+        (&visitor, "/products", visitors),
+        (&visitor, "/categories", visitors),
+        (&ann, &*mug, "private, no-cache"),
+        (&ann, "/products", "private, no-cache"),
+        (&shop.admin, "/products", "private, no-cache"),
+        (&ann, &*account, "private, no-cache"),
+        (&ann, "/orders", "private, no-cache"),
+        (&visitor, "/products/nothing", "no-store"),
+    ] {
+        let seen = who.get(path).await;
+        assert_eq!(seen.header("cache-control"), Some(kept), "{path}");
+        if path.starts_with("/products") && seen.status == 200 {
+            assert!(seen.header("vary").unwrap().contains("authorization"), "{path}");
+        }
+        let Some(tag) = seen.header("etag") else { continue };
+        let again = who.send(reqwest::Method::GET, path, &[("if-none-match", tag)], None).await;
+        assert_eq!((again.status, again.header("cache-control")), (304, Some(kept)), "{path}");
+    }
+
+    // What was kept is told from what has changed.
+    let before = visitor.get("/products").await;
+    shop.admin.patch(&mug, json!({ "name": "Better mug" })).await.expect(200);
+    let headers = [("if-none-match", before.header("etag").unwrap())];
+    let after = visitor.send(reqwest::Method::GET, "/products", &headers, None).await;
+    assert_eq!(after.expect(200)["items"][0]["name"], "Better mug");
+    shop.audit().await;
+}
+
 async fn what_was_seen_is_not_sent_again(db: TestDb) {
     let shop = Shop::start(db).await;
     let mug = shop.stock("mug", 1000, 5).await;
@@ -139,9 +177,14 @@ async fn what_was_seen_is_not_sent_again(db: TestDb) {
     let (order, product) = (format!("/orders/{}", id(&order)), format!("/products/{}", id(&mug)));
     shop.settle().await;
 
-    for (who, path) in
-        [(&ann, &order), (&ann, &product), (&shop.admin, &product), (&ann, &format!("/users/{}", ann.id))]
-    {
+    for (who, path) in [
+        (&ann, &order),
+        (&ann, &product),
+        (&shop.admin, &product),
+        (&ann, &format!("/users/{}", ann.id)),
+        (&ann, &"/orders?limit=5".to_owned()),
+        (&ann, &"/products".to_owned()),
+    ] {
         let first = who.get(path).await;
         let tag = first.header("etag").unwrap().to_owned();
         let again = who.send(reqwest::Method::GET, path, &[("if-none-match", &tag)], None).await;

@@ -9,7 +9,8 @@ use kernel::CategoryId;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use web::{
-    IfMatch, Json, List, MaybeIdempotencyKey, Page, Path, Result, Staff, Versioned, openapi::Problems,
+    IfMatch, Json, List, MaybeCaller, MaybeIdempotencyKey, Page, Path, Result, Staff, Versioned, keep,
+    openapi::Problems,
 };
 
 use crate::{
@@ -81,9 +82,14 @@ pub async fn create(
 
 /// Lists categories by their slugs; the tree is in their parents.
 #[utoipa::path(get, path = "/categories", tag = "catalog", params(Page), security((), ("bearer" = [])),
-    responses((status = 200, body = List<CategoryReply>), Problems))]
-pub async fn list(State(catalog): State<Catalog>, page: Page) -> Result<List<CategoryReply>> {
-    Ok(catalog.list_categories(&page).await?.map(CategoryReply::from))
+    responses((status = 200, body = List<CategoryReply>, headers(("etag", description = "of what is listed"))), (status = 304, description = "the caller has just this page"), Problems))]
+pub async fn list(
+    State(catalog): State<Catalog>,
+    caller: MaybeCaller,
+    page: Page,
+) -> Result<impl IntoResponse> {
+    let list = catalog.list_categories(&page).await?.map(CategoryReply::from);
+    Ok((keep::public(&caller, catalog.settings.shared), list))
 }
 
 /// What `PATCH /categories/{id}` takes; what is left out stays.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
     Caller, IfMatch, Json, List, MaybeCaller, MaybeIdempotencyKey, Page, Path, Query, Result, Role, Staff,
-    Versioned, openapi::Problems,
+    Versioned, keep, openapi::Problems,
 };
 
 use super::variants::{NewVariantBody, VariantReply};
@@ -160,27 +160,29 @@ pub struct Which {
 
 /// Lists products, the newest first. Customers see those for sale, staff all.
 #[utoipa::path(get, path = "/products", tag = "catalog", params(Which, Page), security((), ("bearer" = [])),
-    responses((status = 200, body = List<ProductReply>), Problems))]
+    responses((status = 200, body = List<ProductReply>, headers(("etag", description = "of what is listed"))), (status = 304, description = "the caller has just this page"), Problems))]
 pub async fn list(
     State(catalog): State<Catalog>,
     caller: MaybeCaller,
     Query(Which { category, q, state }): Query<Which>,
     page: Page,
-) -> Result<List<ProductReply>> {
+) -> Result<impl IntoResponse> {
     let staff = is_staff(&caller);
     let state = if staff { state } else { Some(ProductState::Active) };
     let found = catalog.list(&Search { category, q, state }, &page).await?;
     // The list holds what is for sale already; here the variants that are not fall away.
     let shown = |full: Full| if staff { Some(full) } else { full.for_customers() };
     let List { items, next } = found;
-    Ok(List { items: items.into_iter().filter_map(shown).map(ProductReply::from).collect(), next })
+    let list = List { items: items.into_iter().filter_map(shown).map(ProductReply::from).collect(), next };
+    Ok((keep::public(&caller, catalog.settings.shared), list))
 }
 
 /// Shows a product by its id or its slug, with what is in stock. Customers see
 /// those for sale, staff all.
 ///
 /// It may be remembered for five minutes; a change that was answered shows at
-/// once. What is in stock is never remembered here.
+/// once. What is in stock is never remembered here. Visitors may be answered by a
+/// cache on the way, as `Cache-Control` says.
 #[utoipa::path(get, path = "/products/{id}", tag = "catalog", security((), ("bearer" = [])),
     params(("id" = String, Path, description = "its id or its slug")), responses(
         (status = 200, body = ProductReply, headers(("etag", description = "its version, and to customers its stock"))),
@@ -203,12 +205,13 @@ pub async fn get(
     let levels = catalog.levels(&full).await;
     let version = full.product.version;
     let reply = ProductReply::from(full);
+    let kept = keep::public(&caller, catalog.settings.shared);
     let Some(levels) = levels else {
-        return Ok(Versioned::new(version, reply).into_response());
+        return Ok((kept, Versioned::new(version, reply)).into_response());
     };
     let reply = reply.with_stock(&levels);
     let tag = stock_tag(&reply);
-    let mut response = Versioned::new(version, reply).into_response();
+    let mut response = (kept, Versioned::new(version, reply)).into_response();
     // Stock changes without the version, so to customers it is part of the tag.
     // Staff send the tag back to change the product: it stays the version.
     if !staff && let Ok(tag) = HeaderValue::try_from(tag) {

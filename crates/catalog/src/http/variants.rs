@@ -147,7 +147,8 @@ impl From<PriceEntry> for PriceReply {
 
 /// Lists what a variant cost, the newest first. For staff.
 #[utoipa::path(get, path = "/variants/{id}/prices", tag = "catalog", security(("bearer" = [])), params(("id" = inline(VariantId), Path), Page), responses(
-    (status = 200, body = List<PriceReply>),
+    (status = 200, body = List<PriceReply>, headers(("etag", description = "of what is listed"))),
+    (status = 304, description = "the caller has just this page"),
     (status = 404, description = "`no_such_variant`"), Problems))]
 pub async fn price_history(
     State(catalog): State<Catalog>,

@@ -16,7 +16,7 @@ use futures::future::{join, join_all, try_join_all};
 use kernel::{Error, ProductId, Result, Sku};
 
 use crate::{
-    Needs,
+    Needs, Settings,
     model::{Full, ProductError, Slug},
     store,
 };
@@ -29,6 +29,7 @@ pub use variants::ChangeVariant;
 #[derive(Clone)]
 pub struct Catalog {
     pub(crate) db: Db,
+    pub(crate) settings: Settings,
     inventory: Option<Arc<dyn Inventory>>,
     products: Remembered<ProductId, Arc<Full>>,
     prices: Remembered<Sku, Priced>,
@@ -48,6 +49,7 @@ impl Catalog {
         Catalog {
             products: products(&db, settings.remember).shared("products", shared.as_ref()),
             prices: prices(&db, settings.remember).shared("prices", shared.as_ref()),
+            settings,
             inventory,
             db,
         }
