@@ -17,6 +17,7 @@
 
 mod attempts;
 mod caller;
+mod counts;
 mod error;
 mod gather;
 mod many;
@@ -31,6 +32,7 @@ mod transaction;
 
 pub use attempts::Attempts;
 pub use caller::Caller;
+pub use counts::{Counts, counts};
 pub use gather::Gather;
 #[doc(hidden)]
 pub use many::value;

@@ -45,6 +45,10 @@ pub fn install(world: &World) -> Result<Handle> {
 impl Handle {
     /// All numbers in the text format of Prometheus.
     pub fn render(&self) -> String {
+        let asked = db::counts();
+        metrics::counter!("db_statements_total").absolute(asked.statements);
+        metrics::counter!("db_round_trips_total").absolute(asked.trips);
+        metrics::counter!("db_commits_total").absolute(asked.commits);
         self.0.render()
     }
 

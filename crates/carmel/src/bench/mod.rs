@@ -5,6 +5,7 @@ mod capacity;
 mod crowd;
 mod page;
 mod report;
+mod scaling;
 mod scenario;
 mod stage;
 
@@ -48,6 +49,10 @@ pub struct Options {
     /// What waiting means there: 99 in a hundred are answered within so many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub within_ms: u64,
+    /// Then also how orders and browsing grow with connections (1, 2, 4, … up to `--connections`) and with processors
+    /// (1, 2, 4, … up to all), and what the universal scalability law says that more would give.
+    #[arg(long)]
+    pub scaling: bool,
     /// The shop is in this database of PostgreSQL, which must be empty and is full afterwards; on SQLite when nothing
     /// is said. Whoever is on this machine can read the address while the command runs.
     #[arg(long, value_name = "URL")]
@@ -56,7 +61,7 @@ pub struct Options {
     /// said.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
-    /// The report also as a page (HTML), with a plot of what was tried by `--capacity`.
+    /// The report also as a page (HTML), with plots of what was tried by `--capacity` and `--scaling`.
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
     /// The report as JSON.
@@ -114,6 +119,10 @@ async fn measure(options: &Options, settings: &[String], world: &World) -> Resul
     for scenario in capacity::OF.into_iter().filter(|one| options.capacity && options.wants(*one)) {
         eprintln!("the most of {scenario}");
         report.capacity.push(capacity::find(scenario, &stage, &crowd, options).await?);
+    }
+    for scenario in scaling::OF.into_iter().filter(|one| options.scaling && options.wants(*one)) {
+        eprintln!("how {scenario} grows");
+        report.scaling.extend(scaling::measure(scenario, &stage, &crowd, options).await?);
     }
     stage.stop().await?;
     report.breaches = stage.audit().await?;

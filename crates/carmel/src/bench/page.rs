@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use super::{
     capacity::Capacity,
     report::{Measured, Report},
+    scaling::{Given, Scaling},
 };
 
 const STYLE: &str = "
@@ -27,6 +28,10 @@ pub fn page(report: &Report) -> Result<String> {
         let plot = plot(most, report.within_ms).map_err(Error::internal)?;
         page.push_str(&format!("<h2>{}</h2>\n{plot}\n", escaped(&title)));
     }
+    for scaling in &report.scaling {
+        let plot = growth(scaling).map_err(Error::internal)?;
+        page.push_str(&format!("<h2>{}</h2>\n{plot}\n", escaped(&scaling.said())));
+    }
     Ok(page)
 }
 
@@ -40,7 +45,7 @@ fn write(page: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(page, "<p class=\"note\">{}.</p>", escaped(&report.how()))?;
     page.push_str(
         "<table><tr><th>scenario<th>answers a second<th>orders ended a second<th>p50, ms<th>p99, ms<th>p99.9, ms\
-         <th>cost, µs<th>cores: shop<th>cores: load<th>memory, MB</tr>\n",
+         <th>cost, µs<th>statements<th>round trips<th>commits<th>cores: shop<th>cores: load<th>memory, MB</tr>\n",
     );
     report.measured.iter().try_for_each(|one| row(page, one))?;
     page.push_str("</table>\n");
@@ -57,13 +62,16 @@ fn row(page: &mut String, one: &Measured) -> std::fmt::Result {
     let settled = one.settled_per_second.map(|rate| format!("{rate:.0}")).unwrap_or_default();
     writeln!(
         page,
-        "<tr><td>{}<td>{:.0}<td>{settled}<td>{:.2}<td>{:.2}<td>{:.2}<td>{:.0}<td>{:.2}<td>{:.2}<td>{:.0}</tr>",
+        "<tr><td>{}<td>{:.0}<td>{settled}<td>{:.2}<td>{:.2}<td>{:.2}<td>{:.0}<td>{:.2}<td>{:.2}<td>{:.2}<td>{:.2}<td>{:.2}<td>{:.0}</tr>",
         one.scenario,
         one.per_second,
         one.wait_ms.p50,
         one.wait_ms.p99,
         one.wait_ms.p999,
         one.cost_us,
+        one.asked.statements,
+        one.asked.round_trips,
+        one.asked.commits,
         one.shop_cores,
         one.load_cores,
         one.memory_mb
@@ -107,6 +115,43 @@ fn plot(
             let style = if *borne { color.filled() } else { color.stroke_width(2) };
             Circle::new((*rate, *wait), 5, style)
         }))?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// What was measured with more and more, as SVG, and its law up to twice as many as a line.
+fn growth(scaling: &Scaling) -> std::result::Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let points: Vec<(f64, f64)> =
+        scaling.points.iter().map(|point| (point.count as f64, point.per_second)).collect();
+    let most = 2.0 * points.iter().map(|point| point.0).fold(1.0, f64::max);
+    let steps = (0..=200).map(|step| 1.0 + (most - 1.0) * f64::from(step) / 200.0);
+    let law: Vec<(f64, f64)> =
+        scaling.law.iter().flat_map(|law| steps.clone().map(|count| (count, law.at(count)))).collect();
+    let highest = points.iter().chain(&law).map(|point| point.1).fold(1.0, f64::max) * 1.05;
+    let given = match scaling.given {
+        Given::Connections => "connections",
+        Given::Cores => "cores",
+    };
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (900, 360)).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..most, 0.0..highest)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc(given)
+            .y_desc("a second")
+            .axis_desc_style(("sans-serif", 16))
+            .label_style(("sans-serif", 14))
+            .draw()?;
+        chart.draw_series(LineSeries::new(law, RGBColor(180, 35, 24)))?;
+        chart
+            .draw_series(points.iter().map(|point| Circle::new(*point, 5, RGBColor(9, 105, 218).filled())))?;
         area.present()?;
     }
     Ok(svg)

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use db::Counts;
 use load::Outcome;
 use serde::Serialize;
 
-use super::{Options, Scenario, capacity::Capacity};
+use super::{Options, Scenario, capacity::Capacity, scaling::Scaling};
 
 /// What was measured, and how.
 #[derive(Debug, Serialize)]
@@ -14,6 +15,8 @@ pub struct Report {
     pub version: &'static str,
     /// How many processors there are. The load has run on them as well.
     pub cores: usize,
+    /// The memory of the machine, in gigabytes.
+    pub machine_gb: f64,
     /// `SQLite` or `PostgreSQL`. The processes of PostgreSQL are in no figure of the shop.
     pub database: &'static str,
     /// What was set besides the defaults.
@@ -27,6 +30,8 @@ pub struct Report {
     /// The most that is borne, if that was looked for: so many milliseconds are no wait.
     pub within_ms: u64,
     pub capacity: Vec<Capacity>,
+    /// How throughput grew, if that was measured.
+    pub scaling: Vec<Scaling>,
     /// What must not be: oversold, or found by the audit.
     pub breaches: Vec<String>,
 }
@@ -47,12 +52,16 @@ pub struct Measured {
     pub wait_ms: Waits,
     /// Processor time of the shop for each answer, in microseconds: with all that it did for orders until they had ended.
     pub cost_us: f64,
+    /// What it asked of its databases for each answer, that included.
+    pub asked: Asked,
     /// How many processors the shop, and the load, kept busy.
     pub shop_cores: f64,
     pub load_cores: f64,
     /// What the shop had afterwards.
     pub memory_mb: f64,
     pub sale: Option<Sale>,
+    /// An order that was cancelled although it could be paid: there must be none.
+    pub unpaid: Option<String>,
 }
 
 /// What a load took of the machine.
@@ -62,6 +71,30 @@ pub struct Took {
     pub load: Duration,
     /// Until then.
     pub span: Duration,
+    /// What the shop asked of its databases until then.
+    pub asked: Asked,
+}
+
+/// What an answer cost the databases. PostgreSQL is asked for many rows by one
+/// statement, SQLite by one for each.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Asked {
+    pub statements: f64,
+    /// Answers that were waited for; SQLite is in the same process and has none.
+    pub round_trips: f64,
+    pub commits: f64,
+}
+
+impl Asked {
+    /// For each of so many answers.
+    pub fn between(before: Counts, after: Counts, answers: u64) -> Asked {
+        let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / answers as f64;
+        Asked {
+            statements: each(before.statements, after.statements),
+            round_trips: each(before.trips, after.trips),
+            commits: each(before.commits, after.commits),
+        }
+    }
 }
 
 /// Half of the answers, 99 in a hundred, 999 in a thousand took no longer.
@@ -88,6 +121,7 @@ impl Report {
         Report {
             version: env!("CARGO_PKG_VERSION"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            machine_gb: machine_gb(),
             database: if options.postgres.is_some() { "PostgreSQL" } else { "SQLite" },
             settings: settings.to_vec(),
             customers: options.customers,
@@ -97,9 +131,19 @@ impl Report {
             measured: Vec::new(),
             within_ms: options.within_ms,
             capacity: Vec::new(),
+            scaling: Vec::new(),
             breaches: Vec::new(),
         }
     }
+}
+
+/// What `/proc/meminfo` says; zero where there is none.
+fn machine_gb() -> f64 {
+    let said = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = said
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0.0) * 1024.0 / 1e9
 }
 
 impl Measured {
@@ -114,16 +158,24 @@ impl Measured {
             settled_per_second: None,
             wait_ms: Waits { p50: ms(0.5), p99: ms(0.99), p999: ms(0.999) },
             cost_us: took.shop.as_secs_f64() * 1e6 / outcome.answers as f64,
+            asked: took.asked,
             shop_cores: cores(took.shop, took.span),
             load_cores: cores(took.load, outcome.span),
             memory_mb,
             sale: None,
+            unpaid: None,
             failures: outcome.failures,
         }
     }
 
     /// What must not be.
     pub fn breach(&self) -> Option<String> {
+        if let Some(order) = &self.unpaid {
+            return Some(format!(
+                "{}: {order} was cancelled, and there was enough of it and a good card",
+                self.scenario
+            ));
+        }
         let sale = self.sale?;
         // An order that was not answered may have been placed, and one that was refused was not.
         let (least, most) = (sale.pieces.min(self.answers) as i64, sale.pieces.min(sale.wanted) as i64);
@@ -165,14 +217,33 @@ impl Report {
             });
             failures.chain(sale).collect::<Vec<_>>()
         };
+        let grew = self.scaling.iter().map(Scaling::said);
+        self.measured.iter().flat_map(of_one).chain(self.sheet()).chain(grew).collect()
+    }
+
+    /// The capacity sheet, in a sentence: what this machine bears.
+    fn sheet(&self) -> Option<String> {
         let most = self.capacity.iter().map(|most| {
-            let (per_second, p99, wanted) = (most.per_second, most.p99_ms, self.within_ms);
-            format!(
-                "{}: {per_second:.0} a second at a p99 of {p99:.0} ms (wanted: {wanted} ms)",
-                most.scenario
-            )
+            let what = match &*most.scenario {
+                "buy" => "orders",
+                "browse" => "looks at the catalogue",
+                _ => "account readers",
+            };
+            format!("{:.0} {what} a second at a p99 of {:.0} ms", most.per_second, most.p99_ms)
         });
-        self.measured.iter().flat_map(of_one).chain(most).collect()
+        let most: Vec<String> = most.collect();
+        let memory = self.measured.iter().map(|one| one.memory_mb).fold(0.0, f64::max);
+        (!most.is_empty()).then(|| {
+            format!(
+                "This machine ({} cores, which the load shares, {:.0} GB) with {} bears, one at a time and at a p99 of \
+                 at most {} ms: {}. The shop had {memory:.0} MB at most.",
+                self.cores,
+                self.machine_gb,
+                self.database,
+                self.within_ms,
+                most.join("; ")
+            )
+        })
     }
 }
 
@@ -181,7 +252,7 @@ impl fmt::Display for Report {
         writeln!(f, "carmel {}: {}", self.version, self.how())?;
         writeln!(
             f,
-            "\n{:12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6} {:>6} {:>8}",
+            "\n{:12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>7} {:>6} {:>6} {:>8}",
             "scenario",
             "per s",
             "settled/s",
@@ -189,6 +260,9 @@ impl fmt::Display for Report {
             "p99 ms",
             "p99.9 ms",
             "cost µs",
+            "statements",
+            "trips",
+            "commits",
             "shop",
             "load",
             "memory"
@@ -198,8 +272,16 @@ impl fmt::Display for Report {
             let Waits { p50, p99, p999 } = one.wait_ms;
             writeln!(
                 f,
-                "{:12} {:>9.0} {settled:>9} {p50:>9.2} {p99:>9.2} {p999:>9.2} {:>9.0} {:>6.2} {:>6.2} {:>5.0} MB",
-                one.scenario, one.per_second, one.cost_us, one.shop_cores, one.load_cores, one.memory_mb
+                "{:12} {:>9.0} {settled:>9} {p50:>9.2} {p99:>9.2} {p999:>9.2} {:>9.0} {:>10.2} {:>6.2} {:>7.2} {:>6.2} {:>6.2} {:>5.0} MB",
+                one.scenario,
+                one.per_second,
+                one.cost_us,
+                one.asked.statements,
+                one.asked.round_trips,
+                one.asked.commits,
+                one.shop_cores,
+                one.load_cores,
+                one.memory_mb
             )?;
         }
         self.remarks().iter().try_for_each(|line| writeln!(f, "{line}"))?;

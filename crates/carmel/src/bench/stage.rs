@@ -2,8 +2,14 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use db::Counts;
 use kernel::{Error, Result, World};
 use load::Ask;
+use rustix::{
+    io::Errno,
+    process::Pid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -119,6 +125,49 @@ impl Stage {
     pub async fn used(&self) -> (Duration, f64) {
         let id = self.shop.id().await.unwrap_or_default();
         (load::busy(id), load::memory_mb(id, "VmRSS:"))
+    }
+
+    /// How many processors there are for the shop.
+    pub fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Lets the shop run on so many of the processors that this process may use.
+    pub async fn confine(&self, cores: usize) -> Result<()> {
+        let ours = sched_getaffinity(None).map_err(Error::internal)?;
+        let mut theirs = CpuSet::new();
+        (0..CpuSet::MAX_CPU).filter(|cpu| ours.is_set(*cpu)).take(cores).for_each(|cpu| theirs.set(cpu));
+        let id = self.shop.id().await.unwrap_or_default();
+        // Those that come later are where those are that start them.
+        for thread in std::fs::read_dir(format!("/proc/{id}/task")).map_err(Error::internal)?.flatten() {
+            let thread = thread.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            // One that has ended meanwhile needs no processor.
+            if thread.is_some()
+                && let Err(error) = sched_setaffinity(thread, &theirs)
+                && error != Errno::SRCH
+            {
+                return Err(Error::internal(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the shop has asked of its databases so far.
+    pub async fn asked(&self) -> Result<Counts> {
+        let answer = load::ask(self.address, Ask::get("/metrics")).await;
+        let answer = answer.map_err(|error| Error::unavailable("not_done", error.to_string()))?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let number = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            line.ok_or_else(|| {
+                Error::unavailable("answer_not_understood", format!("/metrics does not say {name}"))
+            })
+        };
+        Ok(Counts {
+            statements: number("db_statements_total")?,
+            trips: number("db_round_trips_total")?,
+            commits: number("db_commits_total")?,
+        })
     }
 
     async fn until_ready(&self) -> Result<()> {

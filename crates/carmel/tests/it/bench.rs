@@ -33,6 +33,11 @@ fn every_scenario_is_measured_and_exactly_what_there_is_is_sold() {
         assert_eq!(one["failures"], serde_json::json!({}), "{one}");
     }
     assert!(measured[4]["settled_per_second"].as_f64().unwrap() > 0.0);
+    // What is remembered asks no database; an order does, here without a server between.
+    let asked = |at: usize, what: &str| measured[at]["asked"][what].as_f64().unwrap();
+    assert!(asked(2, "statements") < 1.0, "{}", measured[2]);
+    assert!(asked(4, "statements") > 20.0 && asked(4, "commits") > 0.0, "{}", measured[4]);
+    assert_eq!(asked(4, "round_trips"), 0.0, "{}", measured[4]);
     let sale = &measured[5]["sale"];
     assert_eq!(
         (&sale["wanted"], &sale["sold"], &sale["still_held"]),
@@ -66,6 +71,8 @@ fn a_shop_in_postgres_is_measured_in_an_empty_database_and_in_no_other() {
     assert!(done, "{said}{log}");
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&report["database"], &report["breaches"]), (&"PostgreSQL".into(), &serde_json::json!([])));
+    let asked = |what: &str| report["measured"][0]["asked"][what].as_f64().unwrap();
+    assert!(asked("round_trips") > 1.0 && asked("commits") > 0.0, "{said}");
     assert!(!again && refused.contains("there is something in that database already"), "{refused}");
 }
 
@@ -86,6 +93,21 @@ fn the_most_that_is_borne_is_looked_for_and_all_that_was_tried_is_said() {
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("<td>cached-read<td>"), "{page}");
     assert_eq!(page.matches("<circle").count(), 6, "one for each rate that was tried: {page}");
+}
+
+#[test]
+fn how_it_grows_is_measured_and_what_the_machine_bears_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html").display().to_string();
+    let (done, said, log) =
+        bench(&[&SMALL[..], &["--only", "browse", "--scaling", "--capacity", "--page", &page]].concat());
+
+    assert!(done, "{said}{log}");
+    assert!(said.contains("browse a second by connections: 1 "), "{said}");
+    assert!(said.contains("browse a second by cores: 1 "), "{said}");
+    assert!(said.contains("looks at the catalogue a second at a p99 of"), "{said}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<svg").count(), 3, "{page}");
 }
 
 #[test]

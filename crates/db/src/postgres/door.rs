@@ -16,7 +16,7 @@ use tokio_postgres::{
 };
 
 use super::{error, pool::Connection};
-use crate::{Mode, Pooler, error::Failure};
+use crate::{Mode, Pooler, counts, error::Failure};
 
 /// How long a connection may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -143,6 +143,7 @@ impl Door {
             self.asked_at.store(now, Ordering::Relaxed);
         }
         let outcome = statement.await;
+        counts::trip();
         if self.asked_at.load(Ordering::Relaxed) != NOBODY {
             self.asked_at.store(NOBODY, Ordering::Relaxed);
         }

@@ -14,7 +14,7 @@ use super::{
     pool::{Busy, Connection, Lease},
 };
 use crate::{
-    Mode, Row,
+    Mode, Row, counts,
     error::{Again, Failure},
     query::Read,
     row::Driver,
@@ -67,6 +67,7 @@ impl Tx {
         values: &[Value],
         read: &mut Read<'_>,
     ) -> Result<(), Failure> {
+        counts::statement();
         match &mut self.0 {
             Way::Shared(connection) => {
                 let _busy = Busy::on(connection);
@@ -80,6 +81,7 @@ impl Tx {
     }
 
     pub async fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, Failure> {
+        counts::statement();
         match &mut self.0 {
             Way::Shared(connection) => {
                 let _busy = Busy::on(connection);
@@ -97,6 +99,7 @@ impl Tx {
     pub async fn execute_later(&mut self, sql: &'static str, values: Vec<Value>) -> Result<(), Failure> {
         match &mut self.0 {
             Way::Alone(alone) if alone.waiting.len() < MOST_WAIT => {
+                counts::statement();
                 alone.waiting.push((sql, values));
                 Ok(())
             }
@@ -162,6 +165,7 @@ impl Tx {
             Err(cause) if cause.as_db_error().is_some() => before.and(Err(error::commit(cause))),
             Err(cause) => Err(error::commit(cause)),
         }))?;
+        counts::commit();
         if let Some(lease) = &mut alone.lease {
             lease.set_clean(true);
         }

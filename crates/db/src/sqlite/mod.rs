@@ -26,7 +26,7 @@ use kernel::{Error, Kind, Result, Value, World};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, StatementStatus, config::DbConfig, ffi};
 
 use crate::{
-    Row,
+    Row, counts,
     error::{Again, Failure},
     query::Read,
     row::Driver,
@@ -147,6 +147,7 @@ fn fetch(
     read: &mut Read<'_>,
 ) -> Result<(), Failure> {
     disk.before(Step::Statement(sql)).map_err(Failure::last)?;
+    counts::statement();
     let mut statement = connection.prepare_cached(sql).map_err(|e| told(e, sql))?;
     value::bind(&mut statement, values).map_err(|e| unbound(e, sql))?;
     let mut rows = statement.raw_query();
@@ -172,6 +173,7 @@ fn execute(
     values: &[Value],
 ) -> Result<u64, Failure> {
     disk.before(Step::Statement(sql)).map_err(Failure::last)?;
+    counts::statement();
     let mut statement = connection.prepare_cached(sql).map_err(|e| told(e, sql))?;
     value::bind(&mut statement, values).map_err(|e| unbound(e, sql))?;
     let mut rows = statement.raw_query();

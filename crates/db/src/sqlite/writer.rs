@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Disk, Step, command, execute, failure, fetch};
 use crate::{
+    counts,
     error::{Again, Failure, closed, too_slow},
     query::Read,
 };
@@ -130,8 +131,9 @@ impl Writer {
             Ok(()) => core.connection().and_then(|connection| command(connection, "COMMIT")),
             Err(refused) => Err(Failure::last(refused)),
         };
-        if outcome.is_err() {
-            core.roll_back_all();
+        match &outcome {
+            Ok(()) => counts::commit(),
+            Err(_) => core.roll_back_all(),
         }
         // That somebody else held the file is no reason to run the bodies again here:
         // an immediate transaction that cannot commit is a fault.
@@ -155,6 +157,10 @@ impl Writer {
     fn spawn_commit(self: &Arc<Writer>, seat: Option<OwnedSemaphorePermit>, group: u64) {
         let writer = self.clone();
         self.world.spawn(async move {
+            if seat.is_none() && !writer.disk.inline() {
+                // Whoever is just about to write comes along.
+                tokio::task::yield_now().await;
+            }
             let seat = match seat {
                 Some(seat) => seat,
                 None => match writer.seat.clone().acquire_owned().await {
