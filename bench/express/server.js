@@ -1,7 +1,9 @@
 // The tutorial's shop: Express, a pool of 20 connections to PostgreSQL, users
 // cached for five minutes in Redis, orders finished by a BullMQ worker. Without
-// REDIS_URL it reads users from the database and finishes orders in place.
+// REDIS_URL it reads users from the database and finishes orders in place. With
+// PROCESSES it is a cluster, with GZIP its answers are compressed.
 import cluster from 'node:cluster'
+import compression from 'compression'
 import express from 'express'
 import pg from 'pg'
 import { Redis } from 'ioredis'
@@ -32,14 +34,18 @@ async function prepare() {
 
 function serve() {
   const redis = process.env.REDIS_URL && new Redis(process.env.REDIS_URL, { maxRetriesPerRequest: null })
+  // The tutorial's own way with an order: nothing is written before it is in the queue.
+  const queued = redis && new Queue('queued', { connection: redis, defaultJobOptions: { removeOnComplete: true } })
   const queue = redis && new Queue('orders', { connection: redis, defaultJobOptions: { removeOnComplete: true } })
   if (redis) {
     // Its own connection: it waits on it.
     new Worker('orders', job => finish(job.data.id), { connection: redis.duplicate(), concurrency: 50 })
+    new Worker('queued', job => insert(job.data), { connection: redis.duplicate(), concurrency: 50 })
   }
 
   const app = express()
   app.disable('x-powered-by')
+  if (process.env.GZIP) app.use(compression())
   app.use(express.json())
 
   app.get('/', async (req, res) => {
@@ -61,6 +67,12 @@ function serve() {
     if (!rows[0]) return res.status(404).json({ error: 'User not found' })
     if (redis) await redis.set(key, JSON.stringify(rows[0]), 'EX', 300)
     res.json(rows[0])
+  })
+
+  app.get('/products', async (req, res) => {
+    const query = { name: 'products', text: 'SELECT * FROM products ORDER BY id DESC LIMIT $1', values: [req.query.limit] }
+    const { rows } = await pool.query(query)
+    res.json({ items: rows })
   })
 
   app.post('/products', async (req, res) => {
@@ -91,6 +103,16 @@ function serve() {
     res.status(202).json(rows[0])
   })
 
+  app.post('/queued-orders', async (req, res) => {
+    const { userId, sku, quantity } = req.body
+    const job = await queued.add('insert', { userId, sku, quantity })
+    res.status(202).json({ job: job.id })
+  })
+
+  app.get('/queued-orders', async (req, res) => {
+    res.json({ left: await queued.getJobCountByTypes('waiting', 'active') })
+  })
+
   app.get('/orders', async (req, res) => {
     const query = 'SELECT * FROM orders WHERE status = $1 ORDER BY id LIMIT 20'
     const { rows } = await pool.query(query, [req.query.status])
@@ -105,6 +127,11 @@ function serve() {
 
   const server = app.listen(port, '127.0.0.1')
   server.keepAliveTimeout = 60_000
+}
+
+async function insert({ userId, sku, quantity }) {
+  const text = "INSERT INTO orders (user_id, sku, quantity, total, status) VALUES ($1, $2, $3, 0, 'confirmed')"
+  await pool.query({ name: 'insert', text, values: [userId, sku, quantity] })
 }
 
 async function finish(id) {

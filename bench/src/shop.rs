@@ -24,7 +24,7 @@ pub struct Plan {
     #[arg(long, default_value = "bench/express")]
     pub express: PathBuf,
     /// Which stacks.
-    #[arg(long, value_delimiter = ',', default_value = "embedded,postgres,express")]
+    #[arg(long, value_delimiter = ',', default_value = "embedded,postgres,express,express-cluster,bare")]
     pub only: Vec<Kind>,
     /// How often each stack has its turn.
     #[arg(long, default_value_t = 5)]
@@ -44,12 +44,6 @@ pub struct Plan {
     /// Distinct products, each with stock.
     #[arg(long, default_value_t = 1000)]
     pub products: usize,
-    /// Processes of the Express stack.
-    #[arg(long, default_value_t = 1)]
-    pub express_processes: usize,
-    /// The Express stack without Redis: no cache, orders finished in place.
-    #[arg(long)]
-    pub without_redis: bool,
     /// A setting of Carmel: `CARMEL_JOBS_CONCURRENCY=64`. May be given again.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
@@ -68,12 +62,14 @@ impl Plan {
             load_threads: 1,
             customers,
             products,
-            express_processes: 1,
-            without_redis: true,
             settings: Vec::new(),
         }
     }
 }
+
+/// The tutorial's way with an order: into a queue that keeps nothing, from which a worker inserts it.
+const ENQUEUED: &str = "POST to a bare queue (BullMQ)";
+const INSERTED: &str = "rows inserted from it per second";
 
 /// Runs it and prints a table.
 pub async fn run(plan: &Plan) {
@@ -105,12 +101,23 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
     let span = Duration::from_secs(plan.seconds);
     let load = Load { address, connections: plan.connections, span, per_second: None };
 
+    let get =
+        |path: &str| if kind == Kind::ExpressGzip { Ask::get(path).compressed() } else { Ask::get(path) };
     let users: Vec<Ask> =
-        filled.customers.iter().map(|customer| Ask::get(&customer.path).signed(&customer.token)).collect();
+        filled.customers.iter().map(|customer| get(&customer.path).signed(&customer.token)).collect();
+    if kind == Kind::Bare {
+        measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
+        return;
+    }
     measured(table, kind, "GET /users/:id, each once, cold", &stack, load.once(&users)).await;
     measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
-    let products: Vec<Ask> = filled.products.iter().map(|product| Ask::get(&product.path)).collect();
+    let products: Vec<Ask> = filled.products.iter().map(|product| get(&product.path)).collect();
     measured(table, kind, "GET /products/:id", &stack, load.repeat(&products)).await;
+    let page = [get("/products?limit=20")];
+    measured(table, kind, "GET /products, a page of twenty", &stack, load.repeat(&page)).await;
+    let sign_up =
+        |count: u64| Ask::post("/users", format!(r#"{{"name":"New","email":"new-{count}@example.com"}}"#));
+    measured(table, kind, "POST /users, without a password", &stack, load.made(&sign_up)).await;
 
     let began = Instant::now();
     let orders = |count: u64| order(kind, &filled, count);
@@ -118,6 +125,19 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
     wait_until_settled(&stack, &filled).await;
     let settled = placed.answers as f64 / began.elapsed().as_secs_f64();
     table.add("orders settled per second", kind, settled);
+    if kind.has_queue() {
+        let began = Instant::now();
+        let enqueue = |count: u64| {
+            let customer = &filled.customers[count as usize % filled.customers.len()];
+            Ask::post(
+                "/queued-orders",
+                format!(r#"{{"userId":{},"sku":"bench-1","quantity":1}}"#, customer.id),
+            )
+        };
+        let enqueued = measured(table, kind, ENQUEUED, &stack, load.made(&enqueue)).await;
+        wait_for(async || stack.is_drained().await, "the queue is not drained").await;
+        table.add(INSERTED, kind, enqueued.answers as f64 / began.elapsed().as_secs_f64());
+    }
     let seen: Vec<Ask> = stack.some_orders(&filled).await;
     measured(table, kind, "GET /orders/:id", &stack, load.repeat(&seen)).await;
     table.add("memory at the end, MB", kind, stack.memory_mb());
@@ -164,12 +184,12 @@ fn order(kind: Kind, filled: &Filled, count: u64) -> Ask {
     let customer = &filled.customers[count as usize % filled.customers.len()];
     let product = &filled.products
         [(count as usize * 7 + count as usize / filled.customers.len()) % filled.products.len()];
-    match kind {
-        Kind::Express => {
+    match kind.is_carmel() {
+        false => {
             let body = format!(r#"{{"userId":{},"sku":"{}","quantity":1}}"#, customer.id, product.sku);
             Ask::post("/orders", body)
         }
-        Kind::Embedded | Kind::Postgres => {
+        true => {
             let body = format!(
                 r#"{{"lines":[{{"sku":"{}","quantity":1}}],"payment":{{"token":"tok_success"}},"address":{{"name":"Ann Example","line1":"1 Harbour Street","city":"Hamburg","postal_code":"20095","country":"DE"}}}}"#,
                 product.sku
@@ -199,9 +219,13 @@ pub fn fresh_key() -> String {
 
 /// Waits until no order is under way.
 pub async fn wait_until_settled(stack: &Stack<'_>, filled: &Filled) {
+    wait_for(async || stack.is_settled(filled).await, "orders do not settle").await;
+}
+
+async fn wait_for(so: impl AsyncFn() -> bool, or_else: &str) {
     let until = Instant::now() + Duration::from_secs(120);
-    while !stack.is_settled(filled).await {
-        assert!(Instant::now() < until, "orders do not settle");
+    while !so().await {
+        assert!(Instant::now() < until, "{or_else}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -16,6 +16,30 @@ pub enum Kind {
     Postgres,
     /// The tutorial's version: Express, pg, ioredis, BullMQ.
     Express,
+    /// The same as a cluster of one process for each core.
+    ExpressCluster,
+    /// The same, its answers compressed.
+    ExpressGzip,
+    /// The same without Redis: no cache, orders finished in place.
+    ExpressUncached,
+    /// The HTTP server that Carmel is built on, with constant bytes.
+    Bare,
+}
+
+impl Kind {
+    /// Whether it is Carmel.
+    pub fn is_carmel(self) -> bool {
+        matches!(self, Kind::Embedded | Kind::Postgres)
+    }
+
+    fn has_postgres(self) -> bool {
+        !matches!(self, Kind::Embedded | Kind::Bare)
+    }
+
+    /// Whether there is a queue of BullMQ's.
+    pub fn has_queue(self) -> bool {
+        matches!(self, Kind::Express | Kind::ExpressCluster | Kind::ExpressGzip)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -24,6 +48,10 @@ impl fmt::Display for Kind {
             Kind::Embedded => "Carmel, SQLite",
             Kind::Postgres => "Carmel, PostgreSQL",
             Kind::Express => "Express",
+            Kind::ExpressCluster => "Express, cluster",
+            Kind::ExpressGzip => "Express, gzip",
+            Kind::ExpressUncached => "Express, no Redis",
+            Kind::Bare => "bare axum",
         })
     }
 }
@@ -42,7 +70,8 @@ pub struct Stack<'a> {
 
 enum Shop {
     Carmel(Box<Carmel>),
-    Express(Program),
+    /// Express, or the bare server.
+    Other(Program),
 }
 
 /// What differs from the defaults: Express asks no payment provider, hashes no
@@ -60,12 +89,13 @@ impl<'a> Stack<'a> {
     /// Starts an empty one.
     pub async fn start(plan: &'a Plan, kind: Kind) -> Stack<'a> {
         // With full durability, as it is installed.
-        let postgres = (kind != Kind::Embedded).then(|| postgres::Server::own(&["max_connections=200"]));
+        let postgres = kind.has_postgres().then(|| postgres::Server::own(&["max_connections=200"]));
         let database_url = postgres.as_ref().map(postgres::Server::database).unwrap_or_default();
-        let redis = (kind == Kind::Express && !plan.without_redis).then(redis::Server::start);
+        let redis = kind.has_queue().then(redis::Server::start);
         let shop = match kind {
-            Kind::Express => Shop::Express(express(plan, &database_url, redis.as_ref())),
             Kind::Embedded | Kind::Postgres => Shop::Carmel(Box::new(carmel(plan, &database_url).await)),
+            Kind::Bare => Shop::Other(bare()),
+            _ => Shop::Other(express(plan, kind, &database_url, redis.as_ref())),
         };
         Stack { kind, plan, shop, redis, _postgres: postgres, database_url }
     }
@@ -74,7 +104,7 @@ impl<'a> Stack<'a> {
     pub fn address(&self) -> SocketAddr {
         let port = match &self.shop {
             Shop::Carmel(carmel) => carmel.url().rsplit(':').next().and_then(|port| port.parse().ok()),
-            Shop::Express(express) => Some(express.port()),
+            Shop::Other(other) => Some(other.port()),
         };
         ([127, 0, 0, 1], port.expect("a URL of ours ends in a port")).into()
     }
@@ -86,9 +116,11 @@ impl<'a> Stack<'a> {
                 carmel.terminate(Duration::from_secs(60)).await;
                 carmel.restart().await;
             }
-            Shop::Express(_) => {
+            Shop::Other(_) if self.kind == Kind::Bare => {}
+            Shop::Other(_) => {
                 self.redis.iter().for_each(redis::Server::flush);
-                self.shop = Shop::Express(express(self.plan, &self.database_url, self.redis.as_ref()));
+                let again = express(self.plan, self.kind, &self.database_url, self.redis.as_ref());
+                self.shop = Shop::Other(again);
             }
         }
         self.address()
@@ -126,7 +158,7 @@ impl<'a> Stack<'a> {
     fn processes(&self) -> Vec<u32> {
         let id = match &self.shop {
             Shop::Carmel(carmel) => carmel.id(),
-            Shop::Express(express) => express.id(),
+            Shop::Other(other) => other.id(),
         };
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         [id].into_iter().chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
@@ -136,9 +168,9 @@ impl<'a> Stack<'a> {
     pub async fn some_orders(&self, filled: &Filled) -> Vec<Ask> {
         let mut asks = Vec::new();
         for customer in filled.customers.iter().take(100) {
-            let path = match self.kind {
-                Kind::Express => format!("/orders/{}", asks.len() + 1),
-                Kind::Embedded | Kind::Postgres => {
+            let path = match self.kind.is_carmel() {
+                false => format!("/orders/{}", asks.len() + 1),
+                true => {
                     let (_, list) =
                         ask(self.address(), Ask::get("/orders?limit=1").signed(&customer.token)).await;
                     let Some(id) = list["items"][0]["id"].as_str() else {
@@ -154,9 +186,9 @@ impl<'a> Stack<'a> {
 
     /// Whether nothing is under way any more.
     pub async fn is_settled(&self, filled: &Filled) -> bool {
-        let waiting: &[&str] = match self.kind {
-            Kind::Express => &["/orders?status=pending"],
-            Kind::Embedded | Kind::Postgres => &[
+        let waiting: &[&str] = match self.kind.is_carmel() {
+            false => &["/orders?status=pending"],
+            true => &[
                 "/orders?state=placed&limit=1",
                 "/orders?state=held&limit=1",
                 "/orders?state=authorised&limit=1",
@@ -174,11 +206,18 @@ impl<'a> Stack<'a> {
 
     /// Every order was paid: one that was not is no order settled.
     pub async fn check(&self, filled: &Filled) {
-        if self.kind != Kind::Express {
+        if self.kind.is_carmel() {
             for path in ["/orders?state=cancelled&limit=1", "/orders?state=in_review&limit=1"] {
                 assert!(self.is_empty(path, filled).await, "{}: there are orders at {path}", self.kind);
             }
         }
+    }
+
+    /// Whether the tutorial's worker has inserted all that stood in its queue.
+    pub async fn is_drained(&self) -> bool {
+        let (status, left) = ask(self.address(), Ask::get("/queued-orders")).await;
+        assert_eq!(status, 200, "{left}");
+        left["left"] == 0
     }
 
     async fn is_empty(&self, path: &str, filled: &Filled) -> bool {
@@ -198,14 +237,28 @@ async fn carmel(plan: &Plan, database_url: &str) -> Carmel {
     Carmel::start_with(&plan.carmel, &["serve", "--sample"], &settings).await
 }
 
-fn express(plan: &Plan, database_url: &str, redis: Option<&redis::Server>) -> Program {
+fn bare() -> Program {
+    let me = std::env::current_exe().expect("this program has a path");
+    Program::start("bare", |port| {
+        let mut command = Command::new(me);
+        command.args(["bare", "--port", &port.to_string()]);
+        command
+    })
+}
+
+fn express(plan: &Plan, kind: Kind, database_url: &str, redis: Option<&redis::Server>) -> Program {
     let folder = std::fs::canonicalize(&plan.express).expect("the folder of the Express stack is there");
     assert!(folder.join("node_modules").is_dir(), "run npm install in {} first", folder.display());
     Program::start("express", |port| {
         let mut command = Command::new("node");
         command.arg(folder.join("server.js"));
         command.env("NODE_ENV", "production").env("PORT", port.to_string()).env("DATABASE_URL", database_url);
-        command.env("PROCESSES", plan.express_processes.to_string());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let processes = if kind == Kind::ExpressCluster { cores } else { 1 };
+        command.env("PROCESSES", processes.to_string());
+        if kind == Kind::ExpressGzip {
+            command.env("GZIP", "1");
+        }
         match redis {
             Some(redis) => command.env("REDIS_URL", redis.url()),
             None => command.env_remove("REDIS_URL"),

@@ -40,7 +40,7 @@ impl fmt::Display for Table {
         let kinds = self.kinds();
         write!(f, "| |")?;
         kinds.iter().try_for_each(|kind| write!(f, " {kind} |"))?;
-        let compared = |kind: &&Kind| kinds.contains(&Kind::Express) && **kind != Kind::Express;
+        let compared = |kind: &&Kind| kinds.contains(&Kind::Express) && kind.is_carmel();
         kinds.iter().filter(compared).try_for_each(|kind| write!(f, " {kind} : Express |"))?;
         writeln!(f)?;
         write!(f, "|---|")?;

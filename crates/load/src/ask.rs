@@ -36,6 +36,11 @@ impl Ask {
         self.with("idempotency-key", key)
     }
 
+    /// From somebody who takes compressed answers.
+    pub fn compressed(self) -> Ask {
+        self.with("accept-encoding", "gzip")
+    }
+
     fn with(mut self, name: &'static str, value: &str) -> Ask {
         self.request.headers_mut().insert(name, value.parse().expect("a header of ours"));
         self
