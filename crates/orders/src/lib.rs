@@ -9,6 +9,7 @@ mod audit;
 mod events;
 mod http;
 mod jobs;
+mod looks;
 mod model;
 mod saga;
 mod service;
@@ -27,9 +28,7 @@ use contracts::{catalog::Catalog, inventory::Inventory, payments::Payments};
 use db::{Db, Migration};
 
 use crate::{
-    saga::{Looks, Records},
-    service::Placings,
-    waiting::Waiting,
+    looks::Looks, model::Details, saga::Records, service::Placings, store::OnTheWay, waiting::Waiting,
 };
 
 /// What this service needs to start.
@@ -72,7 +71,8 @@ pub struct Orders {
     settings: Settings,
     waiting: Waiting,
     placings: Placings,
-    looks: Looks,
+    looks: Looks<OnTheWay>,
+    shown: Looks<Details>,
     records: Records,
 }
 
@@ -83,7 +83,8 @@ impl Orders {
         let most = settings.gather_most;
         Orders {
             placings: Placings::new(&db, most),
-            looks: Looks::new(&db, most),
+            looks: Looks::new(&db, most, |tx, ids| Box::pin(store::on_the_way(tx, ids))),
+            shown: Looks::new(&db, most, |tx, ids| Box::pin(store::all_details(tx, ids))),
             records: Records::new(&db, most),
             waiting: Waiting::default(),
             db,

@@ -10,7 +10,6 @@
 //! on the way back.
 
 mod ask;
-mod look;
 mod record;
 
 use contracts::orders::OrderLine;
@@ -23,7 +22,6 @@ use crate::{
 };
 use record::Change;
 
-pub(crate) use look::Looks;
 pub(crate) use record::Records;
 
 impl Orders {

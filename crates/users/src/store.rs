@@ -1,6 +1,8 @@
 //! The SQL: accounts, sessions, signing keys.
 
-use db::{Migration, Tx, query, query_for};
+use std::collections::HashSet;
+
+use db::{Migration, Tx, many, query, query_for, values};
 use kernel::{Email, Result, SessionId, Time, UserId, Value};
 
 use crate::{model::Account, token::Key};
@@ -81,22 +83,34 @@ impl db::FromRow for Secrets {
     }
 }
 
-/// Saves a new account, unless the address has one. Returns whether it did.
-pub async fn insert(tx: &mut Tx, account: &Account, password_hash: Option<&str>) -> Result<bool> {
-    let inserted = query(
+/// Saves new accounts, each with the hash of its password, unless its address
+/// has one. Returns those that were saved.
+pub async fn insert(tx: &mut Tx, new: &[(&Account, Option<&str>)]) -> Result<HashSet<UserId>> {
+    let insert = many(
         "INSERT INTO users (id, email, name, password_hash, role, version, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (email) DO NOTHING",
-    )
-    .bind(account.id)
-    .bind(&account.email)
-    .bind(&account.name)
-    .bind(password_hash)
-    .bind(account.role)
-    .bind(account.version)
-    .bind(account.created_at)
-    .execute(tx)
-    .await?;
-    Ok(inserted == 1)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (email) DO NOTHING RETURNING id",
+        "INSERT INTO users (id, email, name, password_hash, role, version, created_at, updated_at)
+         SELECT id, email, name, password_hash, role, version, created_at, created_at
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[], $7::BIGINT[])
+              AS given (id, email, name, password_hash, role, version, created_at)
+         ON CONFLICT (email) DO NOTHING RETURNING id",
+    );
+    // Sorted, so that two who take the same addresses do not wait for each other in a ring.
+    let mut sorted = new.to_vec();
+    sorted.sort_by_key(|(account, _)| account.email.as_str());
+    let rows = insert.rows(sorted, |(account, password_hash)| {
+        values![
+            account.id,
+            &account.email,
+            &account.name,
+            password_hash,
+            account.role,
+            account.version,
+            account.created_at,
+        ]
+    });
+    let inserted: Vec<(UserId,)> = rows.fetch_all(tx).await?;
+    Ok(inserted.into_iter().map(|(id,)| id).collect())
 }
 
 /// The accounts with these ids, in any order, those that there are.

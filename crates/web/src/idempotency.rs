@@ -12,4 +12,6 @@ pub(crate) use key::{BodyHash, HEADER};
 pub use key::{IdempotencyKey, MaybeIdempotencyKey};
 #[doc(hidden)]
 pub use once::{AsKey, first, key_of};
-pub use store::{MIGRATIONS, again, answer, answer_all, breaches, claim, claim_all, find, purge, sweep};
+pub use store::{
+    MIGRATIONS, again, answer, answer_all, breaches, claim, claim_all, find, give_back, purge, sweep,
+};

@@ -100,11 +100,27 @@ impl<T: FromRow> FromRow for Of<T> {
 
 /// The order of that id with all that hangs on it.
 pub async fn details(tx: &mut Tx, id: OrderId) -> Result<Option<Details>> {
-    let Some((order, lines, steps)) = on_the_way(tx, &BTreeSet::from([id])).await?.remove(&id) else {
-        return Ok(None);
-    };
-    let history = history(tx, id).await?;
-    Ok(Some(Details { order, lines, steps, history }))
+    Ok(all_details(tx, &BTreeSet::from([id])).await?.remove(&id))
+}
+
+/// These orders with all that hangs on them; one moves a dozen times at most.
+pub async fn all_details(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<BTreeMap<OrderId, Details>> {
+    let history = many(
+        "SELECT order_id, version, state, reason, actor, at FROM order_history
+         WHERE order_id = $1 ORDER BY version LIMIT 100",
+        "SELECT order_id, version, state, reason, actor, at FROM order_history
+         WHERE order_id = ANY ($1::UUID[]) ORDER BY order_id, version",
+    );
+    let found = on_the_way(tx, ids).await?.into_iter();
+    let mut found: BTreeMap<OrderId, Details> = found
+        .map(|(id, (order, lines, steps))| (id, Details { order, lines, steps, history: Vec::new() }))
+        .collect();
+    for Of(id, entry) in history.rows(ids, |id| values![*id]).fetch_all::<Of<Entry>>(tx).await? {
+        if let Some(details) = found.get_mut(&id) {
+            details.history.push(entry);
+        }
+    }
+    Ok(found)
 }
 
 /// Where the order of that id stands.
@@ -141,16 +157,6 @@ impl LineRow {
         let LineRow { sku, name, quantity, price } = self;
         OrderLine { sku, name, quantity, price: Money::new(price, currency) }
     }
-}
-
-/// Where it stood, in order: it moves a dozen times at most.
-async fn history(tx: &mut Tx, id: OrderId) -> Result<Vec<Entry>> {
-    query(
-        "SELECT version, state, reason, actor, at FROM order_history WHERE order_id = $1 ORDER BY version LIMIT 100",
-    )
-    .bind(id)
-    .fetch_all(tx)
-    .await
 }
 
 /// Which orders a list shows.

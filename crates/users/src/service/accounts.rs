@@ -36,13 +36,9 @@ impl Users {
     ) -> Result<Answer<Account>, RegisterError> {
         let hash = self.hashed(new.password.as_ref()).await?;
         let account = self.account(new.name, new.email, Role::Customer);
-        web::once!(self.db, key, async |tx| {
-            if !store::insert(tx, &account, hash.as_deref()).await? {
-                return Err(RegisterError::EmailTaken(account.email.clone()));
-            }
-            outbox::add(tx, &account.event(UserChange::Registered)).await?;
-            Ok(account.clone())
-        })
+        let email = account.email.clone();
+        let made = self.registrations.register(key, account, hash).await?;
+        made.ok_or(RegisterError::EmailTaken(email))
     }
 
     /// Changes an account, if the caller may.
@@ -138,7 +134,7 @@ impl Users {
         let hash = self.hasher.hash(password.as_bytes()).await?;
         let new = self.account(name.clone(), email.clone(), Role::Admin);
         let saved: Result<(Account, bool), ChangeError> = db::write!(self.db, async |tx| {
-            if store::insert(tx, &new, Some(&hash)).await? {
+            if store::insert(tx, &[(&new, Some(&hash))]).await?.contains(&new.id) {
                 outbox::add(tx, &new.event(UserChange::Registered)).await?;
                 return Ok((new.clone(), true));
             }
@@ -180,13 +176,13 @@ impl Users {
                 .map(|(name, email)| self.account(name.clone(), email.clone(), Role::Customer))
                 .collect();
             let inserted: Result<Vec<Account>> = db::write!(self.db, async |tx| {
-                let mut inserted = Vec::with_capacity(accounts.len());
-                for account in &accounts {
-                    if store::insert(tx, account, password_hash).await? {
-                        outbox::add(tx, &account.event(UserChange::Registered)).await?;
-                        inserted.push(account.clone());
-                    }
-                }
+                let rows: Vec<_> = accounts.iter().map(|account| (account, password_hash)).collect();
+                let new = store::insert(tx, &rows).await?;
+                let inserted: Vec<Account> =
+                    accounts.iter().filter(|account| new.contains(&account.id)).cloned().collect();
+                let events: Vec<_> =
+                    inserted.iter().map(|account| account.event(UserChange::Registered)).collect();
+                outbox::add_many(tx, events.iter().map(|event| (event, None))).await?;
                 Ok(inserted)
             });
             made.extend(inserted?);

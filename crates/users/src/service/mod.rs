@@ -2,6 +2,7 @@
 
 mod accounts;
 mod keys;
+mod registrations;
 mod sessions;
 
 use std::{sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ use crate::{Needs, Settings, model::Account, password::Hasher, store};
 
 pub use accounts::Change;
 use keys::Signer;
+use registrations::Registrations;
 pub use sessions::Tokens;
 
 /// The service. Cheap to clone.
@@ -25,6 +27,7 @@ pub struct Users {
     pub(crate) settings: Arc<Settings>,
     pub(crate) hasher: Hasher,
     pub(crate) remembered: Remembered<UserId, Account>,
+    registrations: Registrations,
     signer: Arc<Mutex<Option<Signer>>>,
 }
 
@@ -40,6 +43,7 @@ impl Users {
         Users {
             hasher: Hasher::new(db.world(), settings.cost, settings.hashing, settings.hashing_queue),
             remembered: remembered(&db, settings.remember).shared("users", shared.as_ref()),
+            registrations: Registrations::new(&db),
             signer: Arc::default(),
             settings: Arc::new(settings),
             db,

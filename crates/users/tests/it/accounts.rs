@@ -9,6 +9,7 @@ both_databases!(
     an_address_has_one_account,
     of_twenty_sign_ups_with_one_address_one_is_made,
     a_key_makes_one_account,
+    of_many_who_sign_up_at_once_each_has_his_own_answer,
     others_accounts_do_not_exist,
     staff_see_everybody_and_change_customers,
     of_two_changes_of_one_version_one_is_refused,
@@ -88,6 +89,32 @@ async fn a_key_makes_one_account(db: TestDb) {
     assert_eq!(again.headers["idempotent-replayed"], "true");
     let other = json!({"name": "Bob", "email": "bob@example.com"});
     shop.send("POST", "/users", &key, other).await.refused(422, "idempotency_key_reused");
+    shop.audit().await;
+}
+
+async fn of_many_who_sign_up_at_once_each_has_his_own_answer(db: TestDb) {
+    let shop = Shop::start(&db).await;
+    shop.customer("taken@example.com").await;
+    let signing_up = (0..60).map(|at| {
+        let (shop, key) = (&shop, format!("key-{at}"));
+        async move {
+            let email =
+                if at % 3 == 0 { "taken@example.com".into() } else { format!("new-{at}@example.com") };
+            let body = json!({"name": "Ann", "email": email});
+            let headers = [("idempotency-key", key.as_str())];
+            // Some have a key, some have none.
+            shop.send("POST", "/users", if at % 2 == 0 { &headers } else { &[] }, body).await
+        }
+    });
+    for (at, reply) in join_all(signing_up).await.into_iter().enumerate() {
+        match at % 3 {
+            0 => reply.refused(409, "email_taken"),
+            _ => assert_eq!(reply.expect(201).text("email"), format!("new-{at}@example.com")),
+        }
+    }
+    // Whoever was refused left nothing behind: his key is good for another request.
+    let other = json!({"name": "Bob", "email": "bob@example.com"});
+    shop.send("POST", "/users", &[("idempotency-key", "key-0")], other).await.expect(201);
     shop.audit().await;
 }
 

@@ -111,6 +111,20 @@ pub async fn answer_all<T: Serialize>(tx: &mut Tx, answers: &[(&IdempotencyKey, 
     }
 }
 
+/// Gives keys back whose owners have failed, while others of the transaction
+/// have not: they leave no trace and can be used again.
+pub async fn give_back(tx: &mut Tx, keys: &[&IdempotencyKey]) -> Result<()> {
+    let delete = many(
+        "DELETE FROM idempotency WHERE scope = $1 AND route = $2 AND key = $3",
+        "DELETE FROM idempotency
+         USING unnest($1::TEXT[], $2::TEXT[], $3::TEXT[]) AS given (scope, route, key)
+         WHERE idempotency.scope = given.scope AND idempotency.route = given.route
+           AND idempotency.key = given.key",
+    );
+    let rows = delete.rows(keys, |key| values![key.scope.as_str(), key.route.as_str(), key.key.as_str()]);
+    rows.execute(tx).await.map(drop)
+}
+
 /// The answer that was given before, if one was: to be looked for before
 /// anything is asked that may have changed since.
 pub async fn find<T: DeserializeOwned>(db: &Db, key: &impl AsKey) -> Result<Option<Answer<T>>> {

@@ -1,19 +1,20 @@
 //! Reading orders, many at once, as they stand at one moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use db::{Db, Gather};
-use kernel::{OrderId, Result};
-
-use crate::store::{self, OnTheWay};
+use db::{Db, Gather, Tx};
+use kernel::{BoxFuture, OrderId, Result};
 
 /// Gathers looks at orders. Cheap to clone.
 #[derive(Clone)]
-pub struct Looks(Gather<OrderId, Option<OnTheWay>>);
+pub struct Looks<T>(Gather<OrderId, Option<T>>);
 
-impl Looks {
+/// Reads those of these orders that there are.
+type Read<T> = for<'a> fn(&'a mut Tx, &'a BTreeSet<OrderId>) -> BoxFuture<'a, Result<BTreeMap<OrderId, T>>>;
+
+impl<T: Clone + Send + 'static> Looks<T> {
     /// At most `most` at once.
-    pub fn new(db: &Db, most: usize) -> Looks {
+    pub fn new(db: &Db, most: usize, read: Read<T>) -> Looks<T> {
         let world = db.world().clone();
         let db = db.clone();
         Looks(Gather::new(&world, most, move |ids: Vec<OrderId>| {
@@ -21,14 +22,14 @@ impl Looks {
             Box::pin(async move {
                 // Two who work on one order may look at it at once.
                 let each: BTreeSet<OrderId> = ids.iter().copied().collect();
-                let found = db::snapshot!(db, async |tx| { store::on_the_way(tx, &each).await })?;
+                let found = db::snapshot!(db, async |tx| { read(tx, &each).await })?;
                 Ok(ids.iter().map(|id| Ok(found.get(id).cloned())).collect())
             })
         }))
     }
 
-    /// An order with what was bought and tried, or nothing if there is none.
-    pub async fn look(&self, id: OrderId) -> Result<Option<OnTheWay>> {
+    /// What is read of an order, or nothing if there is none.
+    pub async fn look(&self, id: OrderId) -> Result<Option<T>> {
         self.0.call(id).await
     }
 }
@@ -40,7 +41,10 @@ mod tests {
     use kernel::{Currency, Money, UserId};
 
     use super::*;
-    use crate::model::{Address, Order};
+    use crate::{
+        model::{Address, Order},
+        store,
+    };
 
     /// As a worker does whose clock is ahead, and the one from whom it took the order.
     #[tokio::test]
@@ -88,7 +92,7 @@ mod tests {
         });
         saved.unwrap();
 
-        let looks = Looks::new(&db, 8);
+        let looks = Looks::new(&db, 8, |tx, ids| Box::pin(store::on_the_way(tx, ids)));
         let (first, second) = tokio::join!(looks.look(order.id), looks.look(order.id));
 
         for seen in [first, second] {
