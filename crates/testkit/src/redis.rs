@@ -69,7 +69,14 @@ impl Server {
         let (port, span) = (self.port().to_string(), span.as_secs_f64().to_string());
         let mut again_and_again = Command::new("redis-cli");
         again_and_again.args(["-p", &port, "-r", "100000", "debug", "sleep", &span]);
-        Slow(again_and_again.stdout(Stdio::null()).spawn().unwrap())
+        let before = self.calls("debug");
+        let slow = Slow(again_and_again.stdout(Stdio::null()).spawn().unwrap());
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.calls("debug") == before {
+            assert!(Instant::now() < until, "redis is as fast as before");
+            thread::sleep(Duration::from_millis(5));
+        }
+        slow
     }
 
     /// `kill -9`
