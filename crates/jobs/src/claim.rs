@@ -161,7 +161,7 @@ pub(crate) async fn make_ready(tx: &mut Tx) -> Result<u64> {
 }
 
 /// By how much the clocks of two processes may differ.
-const CLOCKS: Duration = Duration::from_secs(60);
+pub(crate) const CLOCKS: Duration = Duration::from_secs(60);
 
 /// Shortens the leases that are longer than any: a clock that was ahead gave
 /// them. Whoever still has one renews it in time.

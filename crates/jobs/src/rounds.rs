@@ -201,7 +201,10 @@ impl<'a> Rounds<'a> {
     /// Whether there is anything to do, asked without a writer's lock: a shop at
     /// rest changes nothing.
     async fn is_due(&self) -> Result<bool> {
-        db::read!(self.runner.db, async |tx| { claim::is_due(tx).await })
+        let schedules = &self.runner.schedules;
+        db::read!(self.runner.db, async |tx| {
+            Ok(claim::is_due(tx).await? || schedule::is_put_off(tx, schedules).await?)
+        })
     }
 
     /// Claims what there is room for; with `chores`, first does what is to be

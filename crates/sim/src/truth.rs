@@ -30,8 +30,9 @@ pub async fn find_out(process: &Process, people: &People, template: &Arc<Templat
     }
     resolve(people).await;
     // What is done by the minute has its turn: a clock that was behind has left
-    // holds that were over as they began.
-    sleep(Duration::from_secs(61)).await;
+    // holds that were over as they began. One that was ahead may have put that
+    // turn off by as much as the clocks of two processes may differ.
+    sleep(Duration::from_secs(121)).await;
     if let Err(left) = finish(process).await {
         return (vec![left], 0);
     }

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use kernel::{Result, Time};
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     both_databases,
     world::{Note, Notes, TestDb, runner},
 };
 
-both_databases!(each_slot_is_run_once_with_two_runners, missed_slots_are_made_up_for_by_one);
+both_databases!(
+    each_slot_is_run_once_with_two_runners,
+    missed_slots_are_made_up_for_by_one,
+    a_slot_from_a_clock_that_was_ahead_is_brought_forward,
+);
 
 const HOURLY: &str = "0 * * * *";
 
@@ -38,4 +45,32 @@ async fn missed_slots_are_made_up_for_by_one(test: TestDb) {
     runner.run_due().await.unwrap();
 
     assert_eq!(test.effects().await, ["slot"]);
+}
+
+/// An hour ahead for a moment: what is to be done every minute does not wait for an hour.
+async fn a_slot_from_a_clock_that_was_ahead_is_brought_forward(test: TestDb) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (notes, stop) = (Notes::new(&test.db), CancellationToken::new());
+    let runner = runner(&test.db, &notes).schedule("every minute", "* * * * *", Note::new("slot")).unwrap();
+    let running = tokio::spawn(runner.run(stop.clone()));
+    test.until("it is known", async || next_slot(&test).await.is_some()).await;
+
+    test.clock.forward(Duration::from_secs(3600));
+    test.until("the hour is over", async || notes.asked() >= 1).await;
+    test.clock.back(Duration::from_secs(3600));
+
+    let is_near = async || next_slot(&test).await.is_some_and(|at| at <= test.db.world().now() + MINUTE);
+    test.until("it is brought forward", is_near).await;
+    let before = notes.asked();
+    test.clock.forward(MINUTE);
+    test.until("it is done again", async || notes.asked() > before).await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+async fn next_slot(test: &TestDb) -> Option<Time> {
+    let slot: Result<Option<(Time,)>> = db::read!(test.db, async |tx| {
+        db::query("SELECT next_at FROM schedules").fetch_optional(tx).await
+    });
+    slot.unwrap().map(|(at,)| at)
 }
