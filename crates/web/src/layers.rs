@@ -27,7 +27,8 @@ use crate::{
 /// Puts a service's routes inside what their extractors rely on: who is
 /// calling (`Customer` and its siblings), the hash of the body
 /// ([`crate::IdempotencyKey`]), 304 for what the caller has
-/// ([`crate::Versioned`], [`crate::List`]) and who may keep an answer ([`keep`]). One layer, so that a request pays for one.
+/// ([`crate::Versioned`], [`crate::List`]) and who may keep an answer
+/// ([`keep`]). One layer, so that a request pays for one.
 pub fn service_layers(routes: Router, verifier: &Verifier) -> Router {
     routes.layer(ServiceLayer { verifier: verifier.clone() })
 }

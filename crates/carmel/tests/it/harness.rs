@@ -10,7 +10,7 @@ use carmel::{
     sample, shop,
 };
 use db::{Db, Disk, Target};
-use kernel::Time;
+use kernel::{Time, World};
 use serde_json::Value;
 use testkit::{
     TestDb,
@@ -63,6 +63,16 @@ pub fn settings(db: &TestDb) -> Config {
     config
 }
 
+/// A shop that has its tables, in SQLite files on this disk.
+pub async fn opened_on(files: &TestDb, disk: Arc<dyn Disk>, config: &Config, world: &World) -> shop::Shop {
+    let mut databases = Vec::new();
+    for service in Part::services() {
+        let target = Target::Sqlite { path: files.folder().join(format!("{service}.db")) };
+        databases.push((service.as_str(), Db::open_on(&target, world, disk.clone()).await.unwrap()));
+    }
+    shop::Shop::of(config, world, &Parts::all(), databases).await.unwrap()
+}
+
 impl Shop {
     /// Opens one as it is by default.
     pub async fn start(db: TestDb) -> Shop {
@@ -90,13 +100,7 @@ impl Shop {
         change(&mut config);
         // With the tables that a shop makes.
         shop::Shop::open(&config, &clock.world()).await.unwrap().close().await;
-        let mut databases = Vec::new();
-        for service in Part::services() {
-            let target = Target::Sqlite { path: db.folder().join(format!("{service}.db")) };
-            let opened = Db::open_on(&target, &clock.world(), disk.clone()).await.unwrap();
-            databases.push((service.as_str(), opened));
-        }
-        let inside = shop::Shop::of(&config, &clock.world(), &Parts::all(), databases).await.unwrap();
+        let inside = opened_on(&db, disk, &config, &clock.world()).await;
         Shop::start_here(db, clock, inside).await
     }
 

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use carmel::{part::Part, part::Parts, shop};
-use db::{Db, Disk, Engine, Step, Target};
+use carmel::shop;
+use db::{Disk, Engine, Step};
 use kernel::{Result, World};
 use serde_json::{Value, json};
 use testkit::{
@@ -201,13 +201,8 @@ struct Quiet {
 
 impl Quiet {
     async fn open(files: TestDb, said: &Arc<Said>) -> Quiet {
-        let (world, config) = (World::real(), harness::settings(&files));
-        let mut databases = Vec::new();
-        for service in Part::services() {
-            let target = Target::Sqlite { path: files.folder().join(format!("{service}.db")) };
-            databases.push((service.as_str(), Db::open_on(&target, &world, said.clone()).await.unwrap()));
-        }
-        let inside = shop::Shop::of(&config, &world, &Parts::all(), databases).await.unwrap();
+        let config = harness::settings(&files);
+        let inside = harness::opened_on(&files, said.clone(), &config, &World::real()).await;
         let stop = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -35,7 +35,9 @@ struct Registration {
 impl Registrations {
     pub fn new(db: &Db) -> Registrations {
         let gather = || Gather::writing(db, MOST, |tx, all| Box::pin(register(tx, all)));
-        Registrations { keyed: gather(), plain: gather() }
+        // Whoever repeats a request waits until it is known whether its key was used.
+        let keyed = gather().one_of_each(|one: &Arc<Registration>| one.key.clone());
+        Registrations { keyed, plain: gather() }
     }
 
     /// Makes it, once per key.

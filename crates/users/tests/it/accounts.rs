@@ -112,6 +112,12 @@ async fn of_many_who_sign_up_at_once_each_has_his_own_answer(db: TestDb) {
             _ => assert_eq!(reply.expect(201).text("email"), format!("new-{at}@example.com")),
         }
     }
+    // Nor does it matter how often one request is sent at once.
+    let again = [("idempotency-key", "again")];
+    let taken = json!({"name": "Ann", "email": "taken@example.com"});
+    for reply in join_all((0..20).map(|_| shop.send("POST", "/users", &again, taken.clone()))).await {
+        reply.refused(409, "email_taken");
+    }
     // Whoever was refused left nothing behind: his key is good for another request.
     let other = json!({"name": "Bob", "email": "bob@example.com"});
     shop.send("POST", "/users", &[("idempotency-key", "key-0")], other).await.expect(201);

@@ -1,5 +1,7 @@
 //! The key that a caller sends with a request that he may have to repeat.
 
+use std::hash::{Hash, Hasher};
+
 use axum::extract::{FromRequestParts, OriginalUri};
 use http::{HeaderMap, request::Parts};
 use kernel::Error;
@@ -27,6 +29,13 @@ pub struct MaybeIdempotencyKey(pub Option<IdempotencyKey>);
 /// The SHA-256 of the body, left with the request by [`crate::service_layers`].
 #[derive(Clone, Copy)]
 pub(crate) struct BodyHash(pub [u8; 32]);
+
+/// Of two requests with one key it is the same, whatever their bodies.
+impl Hash for IdempotencyKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.scope, &self.route, &self.key).hash(state);
+    }
+}
 
 impl IdempotencyKey {
     /// A key that came by another way than a request's header.
