@@ -5,6 +5,7 @@ mod asking;
 mod bare;
 mod fill;
 mod history;
+mod limits;
 mod long_life;
 mod shop;
 mod stacks;

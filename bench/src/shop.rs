@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::{
     fill::{Customer, Filled, fill},
+    limits,
     stacks::{Kind, Stack},
     table::Table,
 };
@@ -24,7 +25,11 @@ pub struct Plan {
     #[arg(long, default_value = "bench/express")]
     pub express: PathBuf,
     /// Which stacks.
-    #[arg(long, value_delimiter = ',', default_value = "embedded,postgres,express,express-cluster,bare")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "embedded,postgres,express,express-cluster,bare,pgbench,sqlite-loop,redis-benchmark"
+    )]
     pub only: Vec<Kind>,
     /// How often each stack has its turn.
     #[arg(long, default_value_t = 5)]
@@ -67,6 +72,10 @@ impl Plan {
     }
 }
 
+/// What the limits have in common with the shops.
+pub const READ: &str = "GET /users/:id, each once, cold";
+pub const READ_AGAIN: &str = "GET /users/:id, warm";
+pub const SIGN_UP: &str = "POST /users, without a password";
 /// The tutorial's way with an order: into a queue that keeps nothing, from which a worker inserts it.
 const ENQUEUED: &str = "POST to a bare queue (BullMQ)";
 const INSERTED: &str = "rows inserted from it per second";
@@ -78,7 +87,10 @@ pub async fn run(plan: &Plan) {
     for turn in 1..=plan.turns {
         for kind in &plan.only {
             eprintln!("turn {turn} of {}: {kind}", plan.turns);
-            take_turn(plan, *kind, &mut table).await;
+            match kind.is_limit() {
+                true => limits::take_turn(plan, *kind, &mut table),
+                false => take_turn(plan, *kind, &mut table).await,
+            }
         }
     }
     println!(
@@ -106,18 +118,18 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
     let users: Vec<Ask> =
         filled.customers.iter().map(|customer| get(&customer.path).signed(&customer.token)).collect();
     if kind == Kind::Bare {
-        measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
+        measured(table, kind, READ_AGAIN, &stack, load.repeat(&users)).await;
         return;
     }
-    measured(table, kind, "GET /users/:id, each once, cold", &stack, load.once(&users)).await;
-    measured(table, kind, "GET /users/:id, warm", &stack, load.repeat(&users)).await;
+    measured(table, kind, READ, &stack, load.once(&users)).await;
+    measured(table, kind, READ_AGAIN, &stack, load.repeat(&users)).await;
     let products: Vec<Ask> = filled.products.iter().map(|product| get(&product.path)).collect();
     measured(table, kind, "GET /products/:id", &stack, load.repeat(&products)).await;
     let page = [get("/products?limit=20")];
     measured(table, kind, "GET /products, a page of twenty", &stack, load.repeat(&page)).await;
     let sign_up =
         |count: u64| Ask::post("/users", format!(r#"{{"name":"New","email":"new-{count}@example.com"}}"#));
-    measured(table, kind, "POST /users, without a password", &stack, load.made(&sign_up)).await;
+    measured(table, kind, SIGN_UP, &stack, load.made(&sign_up)).await;
 
     let began = Instant::now();
     let orders = |count: u64| order(kind, &filled, count);

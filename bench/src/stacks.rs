@@ -24,6 +24,12 @@ pub enum Kind {
     ExpressUncached,
     /// The HTTP server that Carmel is built on, with constant bytes.
     Bare,
+    /// The statements of an account on PostgreSQL, asked by its own benchmark.
+    Pgbench,
+    /// The same on SQLite, in one loop.
+    SqliteLoop,
+    /// A Redis that is asked for as many bytes, by its own benchmark.
+    RedisBenchmark,
 }
 
 impl Kind {
@@ -34,6 +40,11 @@ impl Kind {
 
     fn has_postgres(self) -> bool {
         !matches!(self, Kind::Embedded | Kind::Bare)
+    }
+
+    /// Whether it is what the machine bears, and nothing that answers people.
+    pub fn is_limit(self) -> bool {
+        matches!(self, Kind::Pgbench | Kind::SqliteLoop | Kind::RedisBenchmark)
     }
 
     /// Whether there is a queue of BullMQ's.
@@ -52,6 +63,9 @@ impl fmt::Display for Kind {
             Kind::ExpressGzip => "Express, gzip",
             Kind::ExpressUncached => "Express, no Redis",
             Kind::Bare => "bare axum",
+            Kind::Pgbench => "pgbench",
+            Kind::SqliteLoop => "SQLite, one loop",
+            Kind::RedisBenchmark => "redis-benchmark",
         })
     }
 }
@@ -160,8 +174,7 @@ impl<'a> Stack<'a> {
             Shop::Carmel(carmel) => carmel.id(),
             Shop::Other(other) => other.id(),
         };
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        [id].into_iter().chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
+        load::family(id)
     }
 
     /// Reads of some orders, of those that there are.

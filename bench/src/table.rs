@@ -31,7 +31,13 @@ impl Table {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.rows.first().map(|(_, cells)| cells.iter().map(|(kind, _)| *kind).collect()).unwrap_or_default()
+        let mut kinds = Vec::new();
+        for (kind, _) in self.rows.iter().flat_map(|(_, cells)| cells) {
+            if !kinds.contains(kind) {
+                kinds.push(*kind);
+            }
+        }
+        kinds
     }
 }
 

@@ -16,6 +16,7 @@ mod program;
 pub mod relocate;
 pub mod sample;
 mod serve;
+mod servers;
 mod settings;
 pub mod shop;
 pub mod torture;

@@ -8,7 +8,7 @@ static TRIPS: AtomicU64 = AtomicU64::new(0);
 static COMMITS: AtomicU64 = AtomicU64::new(0);
 
 /// How often each was done since the process began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Statements that were run. One of [`many`](crate::many) rows is one on
     /// PostgreSQL, and one for each row on SQLite, to which it is a call.

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 pub use ask::Ask;
 pub use connection::{Answer, Broken};
 pub use outcome::Outcome;
-pub use process::{busy, memory_mb};
+pub use process::{busy, family, memory_mb};
 
 use connection::Connection;
 

@@ -38,11 +38,16 @@ impl Outcome {
         Duration::from_micros(self.waits.value_at_quantile(share))
     }
 
+    /// Notes one that was done, and how long that took.
+    pub fn done(&mut self, wait: Duration) {
+        self.answers += 1;
+        self.waits.saturating_record(wait.as_micros() as u64);
+    }
+
     pub(crate) fn note(&mut self, answer: Result<Answer, Broken>, wait: Duration) {
         let failure = match answer {
             Ok(answer) if answer.is_done() => {
-                self.answers += 1;
-                self.waits.saturating_record(wait.as_micros() as u64);
+                self.done(wait);
                 return;
             }
             Ok(answer) => match answer.json()["code"].as_str() {

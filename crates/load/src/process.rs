@@ -13,6 +13,23 @@ pub fn busy(id: u32) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
+/// The process and all that it has started and that runs, theirs too.
+pub fn family(id: u32) -> Vec<u32> {
+    let mut family = vec![id];
+    let mut next = 0;
+    while let Some(id) = family.get(next) {
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+        let children =
+            threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        let children: Vec<u32> = children
+            .flat_map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        family.extend(children);
+        next += 1;
+    }
+    family
+}
+
 /// A figure of `/proc/ID/status` (proc(5)), such as `VmRSS:`, in megabytes.
 pub fn memory_mb(id: u32, figure: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();

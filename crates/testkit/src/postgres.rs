@@ -335,7 +335,8 @@ fn answers(port: u16, process: &mut Process, until: Instant) -> bool {
 }
 
 /// The newest of the installed ones, or what is on the path.
-fn program(name: &str) -> PathBuf {
+/// A program of the newest PostgreSQL that is installed.
+pub fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
     newest.map_or_else(|| name.into(), |version| format!("/usr/lib/postgresql/{version}/bin/{name}").into())

@@ -4,6 +4,7 @@
 mod capacity;
 mod crowd;
 mod page;
+mod queue;
 mod report;
 mod scaling;
 mod scenario;
@@ -15,7 +16,7 @@ use kernel::{Error, Result, World};
 
 pub use self::scenario::Scenario;
 use self::{report::Report, stage::Stage};
-use crate::{program, relocate};
+use crate::{program, relocate, servers};
 
 /// What the command is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,6 +58,12 @@ pub struct Options {
     /// is said. Whoever is on this machine can read the address while the command runs.
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
+    /// Jobs, events and what is remembered go through two Redis that it starts.
+    #[arg(long)]
+    pub redis: bool,
+    /// Separate services behind a gateway, as `carmel up` runs them; they need the Redis, so it is started.
+    #[arg(long)]
+    pub fleet: bool,
     /// Where the shop stands, and stays; a folder that is gone afterwards, unless there are breaches, when nothing is
     /// said.
     #[arg(long, value_name = "FOLDER")]
@@ -83,6 +90,11 @@ impl Options {
         })
     }
 
+    /// Whether there is a Redis.
+    pub fn with_redis(&self) -> bool {
+        self.redis || self.fleet
+    }
+
     fn wants(&self, scenario: Scenario) -> bool {
         self.only.is_empty() || self.only.contains(&scenario)
     }
@@ -98,11 +110,14 @@ pub async fn bench(options: &Options, settings: &[String], world: &World) -> Exi
 async fn measure(options: &Options, settings: &[String], world: &World) -> Result<Report> {
     // What cannot be written is said before the work, not after it.
     options.write_page("")?;
+    servers::check_installed(
+        [servers::SETPRIV].into_iter().chain(options.with_redis().then_some(servers::REDIS)),
+    )?;
     if let Some(url) = &options.postgres {
         relocate::must_be_empty(url, world).await?;
     }
     let (folder, is_own) = program::own_folder(options.folder.as_deref(), "bench", world)?;
-    let stage = Stage::start(&folder, options.postgres.as_deref(), settings, world).await?;
+    let stage = Stage::start(&folder, options, settings, world).await?;
     eprintln!(
         "a shop in {}, with {} customers and {} products",
         folder.display(),

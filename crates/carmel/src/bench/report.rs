@@ -6,7 +6,7 @@ use db::Counts;
 use load::Outcome;
 use serde::Serialize;
 
-use super::{Options, Scenario, capacity::Capacity, scaling::Scaling};
+use super::{Options, capacity::Capacity, scaling::Scaling};
 
 /// What was measured, and how.
 #[derive(Debug, Serialize)]
@@ -17,8 +17,12 @@ pub struct Report {
     pub cores: usize,
     /// The memory of the machine, in gigabytes.
     pub machine_gb: f64,
-    /// `SQLite` or `PostgreSQL`. The processes of PostgreSQL are in no figure of the shop.
+    /// `SQLite` or `PostgreSQL`. The processes of PostgreSQL and Redis are in no figure of the shop.
     pub database: &'static str,
+    /// Whether jobs, events and what is remembered went through a Redis.
+    pub redis: bool,
+    /// Whether the services were processes of their own, behind a gateway.
+    pub fleet: bool,
     /// What was set besides the defaults.
     pub settings: Vec<String>,
     pub customers: u64,
@@ -57,19 +61,33 @@ pub struct Measured {
     /// How many processors the shop, and the load, kept busy.
     pub shop_cores: f64,
     pub load_cores: f64,
-    /// What the shop had afterwards.
+    /// What the shop had afterwards: of a fleet all its processes together, where what they share counts for each.
     pub memory_mb: f64,
+    /// Each process of the shop.
+    pub processes: Vec<Process>,
     pub sale: Option<Sale>,
     /// An order that was cancelled although it could be paid: there must be none.
     pub unpaid: Option<String>,
 }
 
+/// What a process took.
+#[derive(Debug, Serialize)]
+pub struct Process {
+    /// What runs in it.
+    pub name: String,
+    /// How many processors it kept busy.
+    pub cores: f64,
+    /// What it had afterwards.
+    pub memory_mb: f64,
+}
+
 /// What a load took of the machine.
 pub struct Took {
-    /// Processor time of the shop, until no order was under way any more, and of the load.
-    pub shop: Duration,
+    /// Of the shop, until no order was under way any more.
+    pub processes: Vec<Process>,
+    /// Processor time of the load.
     pub load: Duration,
-    /// Until then.
+    /// Until no order was under way any more.
     pub span: Duration,
     /// What the shop asked of its databases until then.
     pub asked: Asked,
@@ -123,6 +141,8 @@ impl Report {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             machine_gb: machine_gb(),
             database: if options.postgres.is_some() { "PostgreSQL" } else { "SQLite" },
+            redis: options.with_redis(),
+            fleet: options.fleet,
             settings: settings.to_vec(),
             customers: options.customers,
             products: options.products,
@@ -148,24 +168,34 @@ fn machine_gb() -> f64 {
 
 impl Measured {
     /// The figures of this outcome.
-    pub fn of(scenario: Scenario, outcome: Outcome, took: Took, memory_mb: f64) -> Measured {
+    pub fn of(scenario: impl fmt::Display, outcome: Outcome, took: Took) -> Measured {
         let ms = |share| outcome.within(share).as_secs_f64() * 1000.0;
-        let cores = |busy: Duration, of: Duration| busy.as_secs_f64() / of.as_secs_f64();
+        let shop_cores: f64 = took.processes.iter().map(|process| process.cores).sum();
         Measured {
             scenario: scenario.to_string(),
             answers: outcome.answers,
             per_second: outcome.rate(),
             settled_per_second: None,
             wait_ms: Waits { p50: ms(0.5), p99: ms(0.99), p999: ms(0.999) },
-            cost_us: took.shop.as_secs_f64() * 1e6 / outcome.answers as f64,
+            cost_us: shop_cores * took.span.as_secs_f64() * 1e6 / outcome.answers as f64,
             asked: took.asked,
-            shop_cores: cores(took.shop, took.span),
-            load_cores: cores(took.load, outcome.span),
-            memory_mb,
+            shop_cores,
+            load_cores: took.load.as_secs_f64() / outcome.span.as_secs_f64(),
+            memory_mb: took.processes.iter().map(|process| process.memory_mb).sum(),
+            processes: took.processes,
             sale: None,
             unpaid: None,
             failures: outcome.failures,
         }
+    }
+
+    /// What each process took, where there are several.
+    fn by_process(&self) -> Option<String> {
+        let of_each = |process: &Process| {
+            format!("{} {:.2} and {:.0} MB", process.name, process.cores, process.memory_mb)
+        };
+        let each: Vec<String> = self.processes.iter().map(of_each).collect();
+        (each.len() > 1).then(|| format!("{}: cores and memory: {}", self.scenario, each.join(", ")))
     }
 
     /// What must not be.
@@ -198,8 +228,10 @@ impl Report {
         };
         let set: Vec<String> = self.settings.iter().map(|setting| format!(", {setting}")).collect();
         format!(
-            "{}, {} cores shared with the load, {} customers, {} products, {pace}{}",
+            "{}{}{}, {} cores shared with the load, {} customers, {} products, {pace}{}",
+            if self.fleet { "a fleet on " } else { "" },
             self.database,
+            if self.redis { " and Redis" } else { "" },
             self.cores,
             self.customers,
             self.products,
@@ -215,7 +247,7 @@ impl Report {
             let sale = one.sale.map(|sale| {
                 format!("{}: {} of {} sold, {} wanted one", one.scenario, sale.sold, sale.pieces, sale.wanted)
             });
-            failures.chain(sale).collect::<Vec<_>>()
+            failures.chain(sale).chain(one.by_process()).collect::<Vec<_>>()
         };
         let grew = self.scaling.iter().map(Scaling::said);
         self.measured.iter().flat_map(of_one).chain(self.sheet()).chain(grew).collect()

@@ -30,6 +30,8 @@ pub enum Scenario {
     Buy,
     /// Every customer orders one of the same thing, of which there is too little.
     FlashSale,
+    /// Jobs that do nothing, added a hundred at a time.
+    Queue,
     /// Eighty in a hundred browse, ten look at their account, five at their orders, four buy, one signs up.
     Mixed,
 }
@@ -63,6 +65,7 @@ impl Scenario {
                 run.all_paid(run.measure_orders(self, run.load.made(&|count| run.buy(count)))).await
             }
             Scenario::FlashSale => run.flash_sale(pieces).await,
+            Scenario::Queue => stage.queue().measure(load.connections, load.span).await,
             Scenario::Mixed => {
                 run.all_paid(run.measure(self, run.load.made(&|count| run.visit(count)))).await
             }
@@ -147,7 +150,7 @@ impl Run<'_> {
     /// Runs a load and notes what it took of the machine, until no order is under way any more.
     async fn measure(&self, scenario: Scenario, load: impl Future<Output = Outcome>) -> Result<Measured> {
         let me = std::process::id();
-        let (before, asked_before) = (self.stage.used().await.0, self.stage.asked().await?);
+        let (before, asked_before) = (self.stage.used().await, self.stage.asked().await?);
         let (my_before, began) = (load::busy(me), Instant::now());
         let outcome = load.await;
         let mine = load::busy(me).saturating_sub(my_before);
@@ -156,11 +159,10 @@ impl Run<'_> {
             return Err(Error::unavailable("nothing_answered", message));
         }
         self.until_settled().await?;
-        let (used, memory_mb) = self.stage.used().await;
-        let span = began.elapsed();
+        let (used, span) = (self.stage.used().await, began.elapsed());
         let asked = Asked::between(asked_before, self.stage.asked().await?, outcome.answers);
-        let took = Took { shop: used.saturating_sub(before), load: mine, span, asked };
-        Ok(Measured::of(scenario, outcome, took, memory_mb))
+        let took = Took { processes: used.since(&before, span), load: mine, span, asked };
+        Ok(Measured::of(scenario, outcome, took))
     }
 
     /// The same of orders alone: how many have ended a second.

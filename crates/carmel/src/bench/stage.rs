@@ -1,6 +1,11 @@
-//! The shop that is measured: one process of this program.
+//! The shop that is measured: one process of this program, or a fleet of them.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use db::Counts;
 use kernel::{Error, Result, World};
@@ -13,10 +18,13 @@ use rustix::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::START;
+use super::{Options, START, queue::Queue, report::Process};
 use crate::{
     audit,
+    config::Config,
+    part::Part,
     program::{self, Program, Start, free_port},
+    servers::Redis,
 };
 
 const OWNER: &str = "owner@example.com";
@@ -30,6 +38,14 @@ pub struct Stage {
     pub address: SocketAddr,
     /// For ids of this run.
     pub world: World,
+    folder: PathBuf,
+    postgres: Option<String>,
+    /// How many jobs of a service run at once.
+    concurrency: usize,
+    /// Where its processes say what they have asked of their databases.
+    counting: Vec<SocketAddr>,
+    /// What it stands on: for jobs and events, and for what is remembered.
+    redis: Option<[Redis; 2]>,
     shop: Program,
 }
 
@@ -46,24 +62,46 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 impl Stage {
-    /// Starts one, on SQLite or in an empty database of PostgreSQL, with these
-    /// settings (`--set` of the command line) on top.
+    /// Starts the one that is wanted, on SQLite or in an empty database of
+    /// PostgreSQL, with these settings (`--set` of the command line) on top.
     pub async fn start(
         folder: &Path,
-        postgres: Option<&str>,
+        options: &Options,
         settings: &[String],
         world: &World,
     ) -> Result<Stage> {
         must_stay_here(settings)?;
         let mut ports = (std::process::id().wrapping_mul(61) % 11_000) as u16;
-        let port = free_port(&mut ports)?;
-        let mut arguments = vec!["serve".to_owned()];
+        let address = free_address(&mut ports)?;
+        let mut arguments = vec![if options.fleet { "up" } else { "serve" }.to_owned()];
         arguments.extend(settings.iter().map(|pair| format!("--set={pair}")));
         let mut given: Vec<(String, String)> =
             SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         given.push(("CARMEL_DATA_FOLDER".into(), folder.join("data").display().to_string()));
-        given.extend(postgres.map(|url| ("DATABASE_URL".to_owned(), url.to_owned())));
-        given.push(("PORT".into(), port.to_string()));
+        given.extend(options.postgres.iter().map(|url| ("DATABASE_URL".to_owned(), url.clone())));
+        given.push(("PORT".into(), address.port().to_string()));
+        let redis = if options.with_redis() {
+            let (queue, cache) = (free_port(&mut ports)?, free_port(&mut ports)?);
+            given.push(("REDIS_URL".into(), redis_url(queue)));
+            given.push(("CARMEL_REDIS_CACHE_URL".into(), redis_url(cache)));
+            let may_forget = "maxmemory 256mb\nmaxmemory-policy allkeys-lru";
+            Some([
+                Redis::start(folder, "redis-queue", queue, "").await?,
+                Redis::start(folder, "redis-cache", cache, may_forget).await?,
+            ])
+        } else {
+            None
+        };
+        let mut counting = vec![address];
+        if options.fleet {
+            counting.clear(); // the gateway has no tables
+            for service in Part::services() {
+                let place = free_address(&mut ports)?;
+                let key = format!("CARMEL_SERVICES_{}", service.as_str().to_uppercase());
+                given.push((key, format!("http://{place}")));
+                counting.push(place);
+            }
+        }
         let start = Start {
             name: "shop".into(),
             program: std::env::current_exe().map_err(Error::internal)?,
@@ -77,8 +115,13 @@ impl Stage {
         let owner = ["admin", "create", "--email", OWNER].map(str::to_owned).to_vec();
         program::run(Start { arguments: owner, ..start.clone() }, &format!("{PASSWORD}\n")).await?;
         let stage = Stage {
-            address: ([127, 0, 0, 1], port).into(),
+            address,
             world: world.clone(),
+            folder: folder.to_owned(),
+            postgres: options.postgres.clone(),
+            concurrency: concurrency(settings),
+            counting,
+            redis,
             shop: Program::start(start)?,
         };
         stage.until_ready().await?;
@@ -93,7 +136,11 @@ impl Stage {
 
     /// Ends it, when it has finished what is under way.
     pub async fn stop(&self) -> Result<()> {
-        self.shop.stop(FINISH).await
+        self.shop.stop(FINISH).await?;
+        for redis in self.redis.iter().flatten() {
+            redis.program.stop(FINISH).await?;
+        }
+        Ok(())
     }
 
     /// What an audit finds in the shop, which does not run.
@@ -121,10 +168,31 @@ impl Stage {
         answers.map_err(|error| Error::unavailable("not_done", error.to_string()))
     }
 
-    /// What the shop has used of the processors so far, and the memory that it has, in megabytes.
-    pub async fn used(&self) -> (Duration, f64) {
-        let id = self.shop.id().await.unwrap_or_default();
-        (load::busy(id), load::memory_mb(id, "VmRSS:"))
+    /// What the processes of the shop have used so far.
+    pub async fn used(&self) -> Used {
+        let mut used = Used::default();
+        for id in self.processes().await {
+            let (busy, memory_mb) = used.0.entry(part_of(id)).or_default();
+            *busy += load::busy(id);
+            *memory_mb += load::memory_mb(id, "VmRSS:");
+        }
+        used
+    }
+
+    async fn processes(&self) -> Vec<u32> {
+        self.shop.id().await.map(load::family).unwrap_or_default()
+    }
+
+    /// A queue beside the shop, where its own are.
+    pub fn queue(&self) -> Queue<'_> {
+        let redis = self.redis.as_ref().map(|[queue, _]| redis_url(queue.port));
+        Queue {
+            folder: &self.folder,
+            postgres: self.postgres.as_deref(),
+            redis,
+            concurrency: self.concurrency,
+            world: &self.world,
+        }
     }
 
     /// How many processors there are for the shop.
@@ -137,9 +205,9 @@ impl Stage {
         let ours = sched_getaffinity(None).map_err(Error::internal)?;
         let mut theirs = CpuSet::new();
         (0..CpuSet::MAX_CPU).filter(|cpu| ours.is_set(*cpu)).take(cores).for_each(|cpu| theirs.set(cpu));
-        let id = self.shop.id().await.unwrap_or_default();
+        let tasks = |id: u32| std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
         // Those that come later are where those are that start them.
-        for thread in std::fs::read_dir(format!("/proc/{id}/task")).map_err(Error::internal)?.flatten() {
+        for thread in self.processes().await.into_iter().flat_map(tasks) {
             let thread = thread.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
             // One that has ended meanwhile needs no processor.
             if thread.is_some()
@@ -154,7 +222,18 @@ impl Stage {
 
     /// What the shop has asked of its databases so far.
     pub async fn asked(&self) -> Result<Counts> {
-        let answer = load::ask(self.address, Ask::get("/metrics")).await;
+        let mut asked = Counts::default();
+        for process in &self.counting {
+            let of_one = Self::asked_by(*process).await?;
+            asked.statements += of_one.statements;
+            asked.trips += of_one.trips;
+            asked.commits += of_one.commits;
+        }
+        Ok(asked)
+    }
+
+    async fn asked_by(process: SocketAddr) -> Result<Counts> {
+        let answer = load::ask(process, Ask::get("/metrics")).await;
         let answer = answer.map_err(|error| Error::unavailable("not_done", error.to_string()))?;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         let number = |name: &str| {
@@ -187,16 +266,56 @@ impl Stage {
     }
 }
 
+/// What processes have used: processor time and megabytes, by what runs in them.
+#[derive(Debug, Default)]
+pub struct Used(BTreeMap<String, (Duration, f64)>);
+
+impl Used {
+    /// What each took since then, so long ago, and has now.
+    pub fn since(&self, before: &Used, span: Duration) -> Vec<Process> {
+        let of_one = |(name, (busy, memory_mb)): (&String, &(Duration, f64))| {
+            let before = before.0.get(name).map_or(Duration::ZERO, |(busy, _)| *busy);
+            let cores = busy.saturating_sub(before).as_secs_f64() / span.as_secs_f64();
+            Process { name: name.clone(), cores, memory_mb: *memory_mb }
+        };
+        self.0.iter().map(of_one).collect()
+    }
+}
+
+/// What runs in that process of ours: `orders`; `carmel` if it is not one part alone.
+fn part_of(id: u32) -> String {
+    let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let mut words = command.split('\0').skip_while(|word| *word != "--only").skip(1);
+    words.next().unwrap_or("carmel").to_owned()
+}
+
+/// `jobs.concurrency`, as it is set here or usually is.
+fn concurrency(settings: &[String]) -> usize {
+    let set = settings.iter().rev().filter_map(|pair| pair.split_once('='));
+    let mut set = set.filter(|(key, _)| key.trim() == "jobs.concurrency");
+    let set = set.find_map(|(_, value)| value.trim().parse().ok());
+    set.unwrap_or(Config::default().jobs.concurrency) as usize
+}
+
+fn free_address(ports: &mut u16) -> Result<SocketAddr> {
+    Ok(([127, 0, 0, 1], free_port(ports)?).into())
+}
+
+fn redis_url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
+}
+
 /// A shop that is somebody's must not be filled and asked by mistake.
 fn must_stay_here(settings: &[String]) -> Result<()> {
-    const ELSEWHERE: [&str; 5] = ["data.", "database.url", "database.replica_urls", "server.", "services."];
+    const ELSEWHERE: [&str; 6] =
+        ["data.", "database.url", "database.replica_urls", "redis.", "server.", "services."];
     match settings.iter().find(|pair| ELSEWHERE.iter().any(|key| pair.trim_start().starts_with(key))) {
         None => Ok(()),
         Some(pair) => {
             let key = pair.split('=').next().unwrap_or_default();
             let message = format!(
-                "--set {key}: what is measured is a shop of its own, in one process; settings of another kind, such \
-                 as jobs.concurrency, would be right, and --postgres for another database"
+                "--set {key}: what is measured is a shop of its own; settings of another kind, such as \
+                 jobs.concurrency, would be right, and --postgres, --redis and --fleet for what it stands on"
             );
             Err(Error::invalid("not_to_be_measured", message))
         }

@@ -10,7 +10,6 @@ mod history;
 mod look;
 mod plan;
 mod report;
-mod servers;
 mod stage;
 mod wire;
 
@@ -36,7 +35,7 @@ use self::{
     report::{Recovery, Report},
     stage::{Stage, Wanted},
 };
-use crate::{audit, program};
+use crate::{audit, program, servers};
 
 const OWNER: &str = "owner@example.com";
 /// How long a shop may take until it is ready, with all that is new in it.
@@ -96,7 +95,8 @@ pub async fn torture(options: &Options, brokers: Vec<String>, world: &World) -> 
 }
 
 async fn hurt(options: &Options, brokers: Vec<String>, seed: u64, world: &World) -> Result<Report> {
-    servers::check_installed(options.fleet)?;
+    let of_fleet = servers::POSTGRES.into_iter().chain([servers::REDIS]).filter(|_| options.fleet);
+    servers::check_installed([servers::SETPRIV].into_iter().chain(of_fleet))?;
     let (folder, is_own) = program::own_folder(options.folder.as_deref(), "torture", world)?;
     eprintln!("seed {seed}, in {}", folder.display());
     let owner = (OWNER.to_owned(), PASSWORD.to_owned());

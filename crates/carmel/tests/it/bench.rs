@@ -24,7 +24,8 @@ fn every_scenario_is_measured_and_exactly_what_there_is_is_sold() {
     let report: Value = serde_json::from_str(&said).unwrap();
     let measured = report["measured"].as_array().unwrap();
     let names: Vec<_> = measured.iter().map(|one| one["scenario"].as_str().unwrap()).collect();
-    assert_eq!(names, ["browse", "cold-read", "cached-read", "sign-up", "buy", "flash-sale", "mixed"]);
+    let all = ["browse", "cold-read", "cached-read", "sign-up", "buy", "flash-sale", "queue", "mixed"];
+    assert_eq!(names, all);
     for one in measured {
         let figure = |name: &str| one[name].as_f64().unwrap();
         assert!(figure("per_second") > 0.0 && figure("cost_us") > 0.0 && figure("memory_mb") > 1.0, "{one}");
@@ -77,6 +78,43 @@ fn a_shop_in_postgres_is_measured_in_an_empty_database_and_in_no_other() {
 }
 
 #[test]
+fn a_fleet_is_measured_process_by_process_and_its_queue_through_redis() {
+    let server = Server::shared();
+    let url = server.database();
+    let wanted = ["--json", "--fleet", "--only", "cold-read,buy,queue", "--postgres", &url];
+    let (done, said, log) = bench(&[&SMALL[..], &wanted].concat());
+
+    assert!(done, "{said}{log}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&report["fleet"], &report["redis"]), (&true.into(), &true.into()));
+    assert_eq!(report["breaches"], serde_json::json!([]));
+    let [cold, buy, queue] = &report["measured"].as_array().unwrap()[..] else { panic!("{said}") };
+    let names = |one: &Value| -> Vec<String> {
+        let processes = one["processes"].as_array().unwrap();
+        processes.iter().map(|process| process["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let fleet = ["carmel", "catalog", "gateway", "inventory", "notifications", "orders", "payments", "users"];
+    assert_eq!(
+        (names(cold), names(buy), names(queue)),
+        (fleet.map(String::from).into(), fleet.map(String::from).into(), vec!["bench".to_owned()])
+    );
+    // Every customer was read from the database of a fleet that has just started.
+    assert_eq!(cold["answers"], 30, "{cold}");
+    assert!(buy["settled_per_second"].as_f64().unwrap() > 0.0, "{buy}");
+    for one in [buy, queue] {
+        assert!(one["asked"]["round_trips"].as_f64().unwrap() > 0.0, "{one}");
+        assert!(
+            one["processes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|process| process["memory_mb"].as_f64().unwrap() > 1.0),
+            "{one}"
+        );
+    }
+}
+
+#[test]
 fn the_most_that_is_borne_is_looked_for_and_all_that_was_tried_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.html").display().to_string();
@@ -125,7 +163,7 @@ fn what_it_cannot_do_is_said() {
     assert!(!nowhere.contains("a shop in"), "said before anything is begun: {nowhere}");
     assert!(!done && full.contains("is not empty"), "{full}");
     assert!(
-        !moved && elsewhere.contains("--set database.url: what is measured is a shop of its own"),
+        !moved && elsewhere.contains("--set database.url: what is measured is a shop of its own;"),
         "{elsewhere}"
     );
     assert!(!other && unknown.contains("flash-sale"), "the names that there are: {unknown}");

@@ -15,16 +15,12 @@ use std::{
 
 use kernel::{Error, Result};
 
-use super::{
-    broker::Broker,
-    plan::Targets,
-    servers::{Disk, Postgres, Redis, Sentinel},
-    wire::Wire,
-};
+use super::{broker::Broker, plan::Targets, wire::Wire};
 use crate::{
     frail,
     part::Part,
     program::{self, Beside, Program, Start, free_port},
+    servers::{Disk, Postgres, Redis, Sentinel},
 };
 
 /// What a process may take to finish before it is cut off.

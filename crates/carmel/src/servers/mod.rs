@@ -1,5 +1,5 @@
-//! What a fleet stands on: a real PostgreSQL and a real Redis, started in the
-//! folder and hurt there.
+//! What a fleet stands on: a real PostgreSQL and a real Redis, started in a
+//! folder of the run, where torture hurts them.
 
 mod disk;
 mod postgres;
@@ -19,21 +19,25 @@ use crate::program::{self, Program};
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Fails (`not_installed`) with all that torture needs and this machine has not.
-pub fn check_installed(fleet: bool) -> Result<()> {
-    let programs: &[(&str, &str)] = match fleet {
-        true => &[
-            ("setpriv", "util-linux"),
-            ("postgres", "postgresql"),
-            ("initdb", "postgresql"),
-            ("psql", "postgresql-client"),
-            ("pg_basebackup", "postgresql-client"),
-            ("redis-server", "redis-server"),
-        ],
-        false => &[("setpriv", "util-linux")],
-    };
+/// A program, and the package that brings it.
+pub type Needed = (&'static str, &'static str);
+
+/// What every process of a run is started with.
+pub const SETPRIV: Needed = ("setpriv", "util-linux");
+/// For a Redis.
+pub const REDIS: Needed = ("redis-server", "redis-server");
+/// For a PostgreSQL and its replica.
+pub const POSTGRES: [Needed; 4] = [
+    ("postgres", "postgresql"),
+    ("initdb", "postgresql"),
+    ("psql", "postgresql-client"),
+    ("pg_basebackup", "postgresql-client"),
+];
+
+/// Fails (`not_installed`) with all of these that this machine has not.
+pub fn check_installed(programs: impl IntoIterator<Item = Needed>) -> Result<()> {
     let missing: Vec<String> = programs
-        .iter()
+        .into_iter()
         .filter(|(program, _)| program::installed(program).is_none())
         .map(|(program, package)| format!("{program} (package {package})"))
         .collect();
