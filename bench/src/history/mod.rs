@@ -6,6 +6,7 @@
 //! and at earlier times, until there are as many as wanted. An audit without a
 //! breach shows that the copies are like the originals.
 
+mod answers;
 mod copies;
 mod ids;
 mod watch;
@@ -19,7 +20,10 @@ use load::{Ask, Load};
 use serde_json::json;
 use testkit::postgres;
 
-use self::copies::{Before, Copies};
+use self::{
+    answers::Answers,
+    copies::{Before, Copies},
+};
 use crate::{
     asking::ask_all,
     fill::{Filled, fill},
@@ -63,12 +67,13 @@ const END: Duration = Duration::from_secs(60);
 pub async fn run(plan: &Plan) {
     let folder = plan.folder.as_ref().map(|folder| folder.canonicalize().expect("--folder is there"));
     let mut stack_plan = shop::Plan::of(&plan.carmel, CUSTOMERS, PRODUCTS);
+    stack_plan.settings.push("CARMEL_TOKENS_ACCESS_MINUTES=1440".into()); // a history takes a while
     stack_plan.settings.extend(folder.iter().map(|f| format!("CARMEL_DATA_FOLDER={}", f.display())));
     let mut stack = Stack::start(&stack_plan, Kind::Embedded).await;
     let data = folder.unwrap_or_else(|| stack.carmel().folder().join("data"));
-    let filled = furnish(&stack_plan, &mut stack, plan, &data).await;
+    let (filled, few) = furnish(&stack_plan, &mut stack, plan, &data).await;
 
-    measure(plan, &mut stack, (&filled, &data), "SQLite").await;
+    measure(plan, &mut stack, (&filled, &data, &few), "SQLite").await;
     if plan.postgres {
         let server = postgres::Server::own(&["max_connections=200"]);
         let began = Instant::now();
@@ -76,12 +81,17 @@ pub async fn run(plan: &Plan) {
         assert!(status.success(), "{said}");
         println!("moved to PostgreSQL in {:.0?}", began.elapsed());
         stack.carmel().set("DATABASE_URL", &server.database());
-        measure(plan, &mut stack, (&filled, &data), "PostgreSQL").await;
+        measure(plan, &mut stack, (&filled, &data, &few), "PostgreSQL").await;
     }
 }
 
-/// Makes the history; the shop does not run afterwards.
-async fn furnish(shop_plan: &shop::Plan, stack: &mut Stack<'_>, plan: &Plan, data: &Path) -> Filled {
+/// Makes the history; the shop does not run afterwards. Says how it answered before.
+async fn furnish(
+    shop_plan: &shop::Plan,
+    stack: &mut Stack<'_>,
+    plan: &Plan,
+    data: &Path,
+) -> (Filled, Answers) {
     let filled = fill(shop_plan, stack).await;
     // Everybody has bought something before: what is only written the first time is not copied.
     let first = filled.customers.iter().map(|customer| buy(customer, &filled.products[0].sku, "tok_success"));
@@ -90,6 +100,7 @@ async fn furnish(shop_plan: &shop::Plan, stack: &mut Stack<'_>, plan: &Plan, dat
     let before = Before::look(data);
     business(stack, &filled).await;
     quiet(stack, &filled, data).await;
+    let few = answers::look(stack, &filled).await;
     stack.carmel().terminate(END).await;
 
     let began = Instant::now();
@@ -102,7 +113,7 @@ async fn furnish(shop_plan: &shop::Plan, stack: &mut Stack<'_>, plan: &Plan, dat
         copies::size_bytes(data, ".db") as f64 / 1e9,
         began.elapsed()
     );
-    filled
+    (filled, few)
 }
 
 /// What a shop does all day: most is shipped, some declined, cancelled, paid back.
@@ -142,7 +153,12 @@ async fn quiet(stack: &Stack<'_>, filled: &Filled, data: &Path) {
     }
 }
 
-async fn measure(plan: &Plan, stack: &mut Stack<'_>, (filled, data): (&Filled, &Path), engine: &str) {
+async fn measure(
+    plan: &Plan,
+    stack: &mut Stack<'_>,
+    (filled, data, few): (&Filled, &Path, &Answers),
+    engine: &str,
+) {
     let mut audits = Vec::new();
     for _ in 0..plan.turns {
         let audit = watch::audit(stack).await;
@@ -153,6 +169,7 @@ async fn measure(plan: &Plan, stack: &mut Stack<'_>, (filled, data): (&Filled, &
     println!("{engine}: audit, median of {}: {:.1} s", plan.turns, median(&mut audits));
 
     stack.carmel().restart().await;
+    answers::print(engine, few, &answers::look(stack, filled).await);
     let mut starts = Vec::new();
     for turn in 0..plan.turns {
         let load = Load { address: stack.address(), connections: 16, span: LOAD, per_second: None };

@@ -188,6 +188,7 @@ pub fn run() -> ExitCode {
     if let Command::Healthcheck = &arguments.command {
         return healthcheck::ask(&loaded.config);
     }
+    open_as_many_as_allowed();
     let outcome = start_log(&loaded.config).and_then(|()| {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
@@ -197,6 +198,18 @@ pub fn run() -> ExitCode {
         eprintln!("carmel: {}", error.chain());
         ExitCode::FAILURE
     })
+}
+
+/// A connection is an open file, and 1,024 of them, which is what a process is
+/// given at first on most systems, are few for a shop: takes what it may have.
+fn open_as_many_as_allowed() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // No process of Linux may have more (`fs.nr_open`) than that, as it usually is.
+    let current = Some(maximum.unwrap_or(u64::MAX).min(1 << 20));
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
+        eprintln!("carmel: no more files may be open than at the start: {error}");
+    }
 }
 
 async fn execute(

@@ -14,6 +14,11 @@ use testkit::{
     process::Carmel,
     smtp,
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::harness::{id, wait_until};
 
@@ -212,6 +217,24 @@ fn a_port_that_is_taken_is_said_clearly() {
     let said = said(&stopped);
     assert_eq!(stopped.status.code(), Some(1), "{said}");
     assert!(said.contains(&port) && said.contains("server.port"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_may_be_connected_than_files_are_open_at_the_start() {
+    let few = ["-c", "ulimit -Sn 100 && exec \"$0\" serve", PROGRAM];
+    let shop = Carmel::start_with("/bin/sh", &few, &[]).await;
+    let place = shop.url().replace("http://", "");
+
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        let mut connection = TcpStream::connect(&place).await.unwrap();
+        connection.write_all(b"GET /livez HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+        let mut status = [0; 12];
+        let answered = timeout(Duration::from_secs(5), connection.read_exact(&mut status)).await;
+        answered.expect("within five seconds").unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200", "connection {}", held.len());
+        held.push(connection);
+    }
 }
 
 #[test]
