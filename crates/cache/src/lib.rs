@@ -4,6 +4,7 @@
 
 mod address;
 mod channel;
+mod coalesced;
 mod entry;
 mod eviction;
 mod flights;
@@ -13,6 +14,7 @@ mod shared;
 
 pub use address::Address;
 pub use channel::PREFIX;
+pub use coalesced::Coalesced;
 pub use eviction::check_eviction;
 pub use limits::{Budget, Limits, Quota};
 pub use remembered::Remembered;

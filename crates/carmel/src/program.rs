@@ -68,8 +68,8 @@ pub struct Program {
     child: Mutex<Option<Child>>,
     /// How often it was started.
     starts: AtomicU64,
-    /// How it ended, each time that it did so without having been told to.
-    ended: std::sync::Mutex<Vec<ExitStatus>>,
+    /// How it ended, each time that it did so without having been told to, and what it said last.
+    ended: std::sync::Mutex<Vec<(ExitStatus, String)>>,
 }
 
 impl Program {
@@ -134,7 +134,8 @@ impl Program {
         let Ok(mut child) = self.child.try_lock() else { return Ok(()) }; // a fault is at it
         if let Some(running) = child.as_mut() {
             let Some(how) = running.try_wait().map_err(Error::internal)? else { return Ok(()) };
-            self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(how);
+            let words = last_words(&self.log()).lines().next_back().unwrap_or_default().to_owned();
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((how, words));
         }
         *child = Some(self.again()?);
         Ok(())
@@ -151,8 +152,8 @@ impl Program {
         Ok(())
     }
 
-    /// How it ended, each time that it did so without having been told to.
-    pub fn ended(&self) -> Vec<ExitStatus> {
+    /// How it ended, each time that it did so without having been told to, and what it said last.
+    pub fn ended(&self) -> Vec<(ExitStatus, String)> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

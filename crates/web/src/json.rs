@@ -38,7 +38,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 /// An answer with this JSON as its body.
-pub(crate) fn written(body: Vec<u8>) -> Response {
+pub(crate) fn written(body: impl IntoResponse) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 

@@ -30,7 +30,7 @@ pub use failure::Failure;
 pub use idempotency::{Answer, IdempotencyKey, MaybeIdempotencyKey};
 pub use json::Json;
 pub use layers::service_layers;
-pub use list::List;
+pub use list::{List, WrittenList};
 pub use page::{Cursor, Page};
 pub use params::{Path, Query};
 pub use prefer::PreferWait;

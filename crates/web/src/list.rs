@@ -1,6 +1,9 @@
 //! One page of a list.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Bytes,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderValue, header};
 use kernel::Error;
 use serde::{Deserialize, Serialize};
@@ -36,16 +39,36 @@ impl<T> List<T> {
     }
 }
 
+impl<T: Serialize> List<T> {
+    /// The answer that it is, once for all who are to have it.
+    pub fn written(self) -> kernel::Result<WrittenList> {
+        let body = Bytes::from(serde_json::to_vec(&self).map_err(Error::internal)?);
+        Ok(WrittenList { tag: keep::tag_of(&body), body, next: self.next })
+    }
+}
+
+/// A list as it is answered. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WrittenList {
+    body: Bytes,
+    tag: HeaderValue,
+    next: Option<Cursor>,
+}
+
 impl<T: Serialize> IntoResponse for List<T> {
     fn into_response(self) -> Response {
+        match self.written() {
+            Ok(written) => written.into_response(),
+            Err(error) => Failure::from(error).into_response(),
+        }
+    }
+}
+
+impl IntoResponse for WrittenList {
+    fn into_response(self) -> Response {
         let link = self.next.as_ref().map(|next| format!("<{}>; rel=\"next\"", next_page(next)));
-        let body = match serde_json::to_vec(&self) {
-            Ok(body) => body,
-            Err(error) => return Failure::from(Error::internal(error)).into_response(),
-        };
-        let tag = keep::tag_of(&body);
-        let mut response = json::written(body);
-        response.headers_mut().insert(header::ETAG, tag);
+        let mut response = json::written(self.body);
+        response.headers_mut().insert(header::ETAG, self.tag);
         if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
             response.headers_mut().insert(header::LINK, link);
         }

@@ -20,7 +20,7 @@ use utoipa::{
 use crate::Failure;
 
 /// `?limit=&cursor=`: at most `limit` items, behind those that were seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// 1 to 100; 20 when nothing is said.
     pub limit: i64,
@@ -85,7 +85,7 @@ fn invalid_cursor() -> Error {
 
 /// Where a list goes on: the keys of the last item seen, in a form that
 /// clients hand back and do not read. A changed one is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     keys: Vec<String>,
 }

@@ -18,7 +18,7 @@ use super::variants::{NewVariantBody, VariantReply};
 use crate::{
     Catalog,
     model::{Description, Full, Label, NewProduct, ProductChange, ProductError, ProductState, Slug, Sought},
-    service::{ChangeProduct, Search},
+    service::{ChangeProduct, Eyes, Search},
 };
 
 /// A product with its variants.
@@ -167,14 +167,27 @@ pub async fn list(
     Query(Which { category, q, state }): Query<Which>,
     page: Page,
 ) -> Result<impl IntoResponse> {
-    let staff = is_staff(&caller);
-    let state = if staff { state } else { Some(ProductState::Active) };
-    let found = catalog.list(&Search { category, q, state }, &page).await?;
-    // The list holds what is for sale already; here the variants that are not fall away.
-    let shown = |full: Full| if staff { Some(full) } else { full.for_customers() };
-    let List { items, next } = found;
-    let list = List { items: items.into_iter().filter_map(shown).map(ProductReply::from).collect(), next };
+    let (eyes, state) = match is_staff(&caller) {
+        true => (Eyes::Staff, state),
+        false => (Eyes::Customers, Some(ProductState::Active)),
+    };
+    let search = Search { category, q, state };
+    let key = (search.clone(), page.clone(), eyes);
+    let list = catalog.pages.get(key, written(&catalog, &search, &page, eyes)).await?;
     Ok((keep::public(&caller, catalog.settings.shared), list))
+}
+
+async fn written(
+    catalog: &Catalog,
+    search: &Search,
+    page: &Page,
+    eyes: Eyes,
+) -> kernel::Result<web::WrittenList> {
+    let List { items, next } = catalog.list(search, page).await?;
+    // The list holds what is for sale already; here the variants that are not fall away.
+    let shown = |full: Full| if eyes == Eyes::Staff { Some(full) } else { full.for_customers() };
+    let items: Vec<ProductReply> = items.into_iter().filter_map(shown).map(ProductReply::from).collect();
+    List { items, next }.written()
 }
 
 /// Shows a product by its id or its slug, with what is in stock. Customers see

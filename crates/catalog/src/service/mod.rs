@@ -6,7 +6,7 @@ mod variants;
 
 use std::{sync::Arc, time::Duration};
 
-use cache::Remembered;
+use cache::{Coalesced, Remembered};
 use contracts::{
     catalog::{self as contract, Priced},
     inventory::{Inventory, Level, Levels},
@@ -14,6 +14,7 @@ use contracts::{
 use db::{Db, Gather};
 use futures::future::{join, join_all, try_join_all};
 use kernel::{Error, ProductId, Result, Sku};
+use web::{Page, WrittenList};
 
 use crate::{
     Needs, Settings,
@@ -33,6 +34,17 @@ pub struct Catalog {
     inventory: Option<Arc<dyn Inventory>>,
     products: Remembered<ProductId, Arc<Full>>,
     prices: Remembered<Sku, Priced>,
+    /// Of many who look at the same page at once, one looks at the tables.
+    pub(crate) pages: Coalesced<(Search, Page, Eyes), WrittenList>,
+}
+
+/// Whose eyes a list is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Eyes {
+    /// They see all of a product.
+    Staff,
+    /// They see what is for sale of it.
+    Customers,
 }
 
 /// How many products, and how many prices, are remembered.
@@ -49,6 +61,7 @@ impl Catalog {
         Catalog {
             products: products(&db, settings.remember).shared("products", shared.as_ref()),
             prices: prices(&db, settings.remember).shared("prices", shared.as_ref()),
+            pages: Coalesced::default(),
             settings,
             inventory,
             db,

@@ -27,7 +27,7 @@ pub struct ChangeProduct {
 }
 
 /// Which products are asked for; those that are not, all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Search {
     /// In this category or one below it, by id or slug.
     pub category: Option<String>,

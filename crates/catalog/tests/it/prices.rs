@@ -89,6 +89,9 @@ async fn a_price_is_never_older_than_the_change_answered(db: TestDb) {
             let shown =
                 shop.get(By::Staff, "/products/mug").await.body["variants"][0]["price"]["amount"].as_i64();
             assert!(shown.unwrap() >= before, "{shown:?} was shown after {before} was answered");
+            let page = shop.get(By::Nobody, "/products").await;
+            let listed = page.body["items"][0]["variants"][0]["price"]["amount"].as_i64();
+            assert!(listed.unwrap() >= before, "{listed:?} was listed after {before} was answered");
             reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             tokio::task::yield_now().await;
         }

@@ -17,6 +17,7 @@ both_databases!(
     a_key_makes_one_product,
     stock_is_shown_where_it_is_known,
     products_are_listed_page_by_page_and_found_by_name,
+    of_many_who_look_at_one_page_each_sees_what_he_may,
     many_products_are_made_in_few_transactions,
     every_handler_is_described,
 );
@@ -249,6 +250,33 @@ async fn products_are_listed_page_by_page_and_found_by_name(db: TestDb) {
     shop.get(By::Nobody, &long).await.refused(400, "invalid_query");
     shop.get(By::Nobody, "/products?cursor=x").await.refused(400, "invalid_cursor");
     shop.get(By::Nobody, "/products?limit=101").await.refused(400, "invalid_limit");
+    shop.audit().await;
+}
+
+async fn of_many_who_look_at_one_page_each_sees_what_he_may(db: TestDb) {
+    let shop = Shop::start(&db).await;
+    shop.product("mug", 100).await;
+    shop.ask(By::Staff, "POST", "/products", json!({"name": "Not yet", "state": "draft"})).await.expect(201);
+
+    let looks = (0..60).map(|number| {
+        let by = [By::Nobody, By::Staff, By::Customer][number % 3];
+        let path = ["/products", "/products?limit=1"][number / 3 % 2];
+        let shop = &shop;
+        async move { (by, path, shop.get(by, path).await.expect(200)) }
+    });
+    let looks = join_all(looks).await;
+
+    for (by, path, page) in looks {
+        let expected: &[&str] = match (by, path) {
+            (By::Staff, "/products") => &["not-yet", "mug"],
+            (By::Staff, _) => &["not-yet"],
+            _ => &["mug"],
+        };
+        let slugs = page.all("slug");
+        assert_eq!(slugs.len(), expected.len(), "{path}: {slugs:?}");
+        assert!(slugs.iter().zip(expected).all(|(slug, expected)| slug.starts_with(expected)), "{slugs:?}");
+        assert_eq!(page.headers.contains_key("link"), page.body["next"] != Value::Null, "{path}");
+    }
     shop.audit().await;
 }
 

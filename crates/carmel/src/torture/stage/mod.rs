@@ -257,13 +257,13 @@ impl Stage {
         watching.chain(self.redis.values().map(|redis| &redis.program))
     }
 
-    /// How often each process ended that nobody had told to, by how it did:
-    /// `shop (exit status: 1)`.
+    /// How often each process ended that nobody had told to, by how it did and
+    /// what it said last: `shop (exit status: 1: carmel: …)`.
     pub fn ended(&self) -> BTreeMap<String, u64> {
         let mut ended = BTreeMap::new();
         for (name, program) in &self.programs {
-            for how in program.ended() {
-                *ended.entry(format!("{name} ({how})")).or_default() += 1;
+            for (how, words) in program.ended() {
+                *ended.entry(format!("{name} ({how}: {words})")).or_default() += 1;
             }
         }
         ended
