@@ -47,7 +47,7 @@ impl Medusa {
             key: text(&filled["key"]),
             region: text(&filled["region"]),
             shipping: text(&filled["shipping"]),
-            node: Node { server, worker: Some(worker), _ground: ground },
+            node: Node::new(server, Some(worker), ground),
         };
         medusa.tokens = medusa.customers(plan.customers).await;
         medusa

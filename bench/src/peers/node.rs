@@ -54,9 +54,10 @@ impl Ground {
         self.settings.push((key, value.to_string()));
     }
 
-    /// Runs a script of the shop's folder to its end.
+    /// Runs a script of the shop's folder to its end; `PORT` is free for it.
     pub fn run(&self, arguments: &[&str]) {
-        let output = self.command(arguments).output().expect("node is installed");
+        let port = testkit::free_port().to_string();
+        let output = self.command(arguments).env("PORT", port).output().expect("node is installed");
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
     }
@@ -80,7 +81,6 @@ impl Ground {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("env");
         command.arg("-C").arg(&self.folder).arg("node").args(arguments).envs(self.settings.iter().cloned());
-        command.env_remove("PORT");
         command
     }
 }
@@ -88,12 +88,17 @@ impl Ground {
 /// A running shop on Node.
 pub struct Node {
     // Dropped in this order: the shop before what it stands on.
-    pub server: Program,
-    pub worker: Option<Program>,
-    pub _ground: Ground,
+    server: Program,
+    worker: Option<Program>,
+    _ground: Ground,
 }
 
 impl Node {
+    /// A server, a worker if it has one, and what they stand on.
+    pub fn new(server: Program, worker: Option<Program>, ground: Ground) -> Node {
+        Node { server, worker, _ground: ground }
+    }
+
     /// Where it answers.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.server.port()).into()

@@ -58,7 +58,7 @@ impl Vendure {
             variants: texts("variants"),
             shipping: text("shipping"),
             payment: text("payment"),
-            node: Node { server, worker, _ground: ground },
+            node: Node::new(server, worker, ground),
         }
     }
 
