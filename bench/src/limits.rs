@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A limit has its turn, as a stack has.
-pub fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
+pub fn take_turn(plan: &Plan, kind: Kind, table: &mut Table<Kind>) {
     match kind {
         Kind::Pgbench => pgbench(plan, table),
         Kind::SqliteLoop => sqlite(plan, table),
@@ -34,7 +34,7 @@ const MADE_AT: i64 = 1_790_000_000_000_000;
 const LENGTH: &str = "180";
 const ASKS: &str = "200000";
 
-fn pgbench(plan: &Plan, table: &mut Table) {
+fn pgbench(plan: &Plan, table: &mut Table<Kind>) {
     let server = postgres::Server::own(&["max_connections=200"]);
     let (url, folder) = (server.database(), tempfile::tempdir().expect("there is room for a folder"));
     migrate(plan, folder.path(), Some(&url));
@@ -86,7 +86,7 @@ COMMIT;
     }
 }
 
-fn sqlite(plan: &Plan, table: &mut Table) {
+fn sqlite(plan: &Plan, table: &mut Table<Kind>) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     migrate(plan, folder.path(), None);
     let file = Connection::open(folder.path().join("users.db")).expect("the shop has made its tables");
@@ -126,7 +126,7 @@ fn sqlite(plan: &Plan, table: &mut Table) {
     note(table, Kind::SqliteLoop, SIGN_UP, in_a_loop(plan, sign_up));
 }
 
-fn redis_benchmark(plan: &Plan, table: &mut Table) {
+fn redis_benchmark(plan: &Plan, table: &mut Table<Kind>) {
     let server = redis::Server::start();
     let mut benchmark = Command::new("redis-benchmark");
     let (port, connections) = (server.port().to_string(), plan.connections.to_string());
@@ -177,7 +177,7 @@ fn output(command: &mut Command) -> String {
     said
 }
 
-fn note(table: &mut Table, kind: Kind, what: &'static str, rate: f64) {
+fn note(table: &mut Table<Kind>, kind: Kind, what: &'static str, rate: f64) {
     eprintln!("  {what:32} {rate:8.0}/s");
     table.add(what, kind, rate);
 }

@@ -83,7 +83,7 @@ const INSERTED: &str = "rows inserted from it per second";
 /// Runs it and prints a table.
 pub async fn run(plan: &Plan) {
     let began = Instant::now();
-    let mut table = Table::default();
+    let mut table = Table::comparing(&[(Kind::Embedded, Kind::Express), (Kind::Postgres, Kind::Express)]);
     for turn in 1..=plan.turns {
         for kind in &plan.only {
             eprintln!("turn {turn} of {}: {kind}", plan.turns);
@@ -105,7 +105,7 @@ pub async fn run(plan: &Plan) {
     println!("{table}");
 }
 
-async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
+async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table<Kind>) {
     let mut stack = Stack::start(plan, kind).await;
     let filled = fill(plan, &stack).await;
     table.add("memory when filled, MB", kind, stack.memory_mb());
@@ -158,7 +158,7 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table) {
 
 /// Runs one load; notes its rate and how busy everybody was.
 async fn measured(
-    table: &mut Table,
+    table: &mut Table<Kind>,
     kind: Kind,
     what: &'static str,
     stack: &Stack<'_>,

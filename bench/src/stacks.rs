@@ -162,6 +162,13 @@ impl<'a> Stack<'a> {
         self.processes().into_iter().map(|id| memory_mb(id, "VmRSS:")).sum()
     }
 
+    /// Lets PostgreSQL look at what was filled in, as it does by itself within a minute.
+    pub fn analyse(&self) {
+        if !self.database_url.is_empty() {
+            postgres::ask(&self.database_url, "ANALYZE");
+        }
+    }
+
     /// The process of Carmel.
     pub fn carmel(&mut self) -> &mut Carmel {
         let Shop::Carmel(carmel) = &mut self.shop else { panic!("this is no Carmel") };

@@ -2,24 +2,27 @@
 
 use std::fmt;
 
-use crate::stacks::Kind;
-
-/// Figures by what they are of and by stack, in the order they first came.
-#[derive(Default)]
-pub struct Table {
-    rows: Vec<(&'static str, Cells)>,
+/// Figures by what they are of and by whose they are, in the order they first came.
+pub struct Table<K> {
+    rows: Vec<(String, Cells<K>)>,
+    compared: Vec<(K, K)>,
 }
 
-/// The figures of each stack.
-type Cells = Vec<(Kind, Vec<f64>)>;
+/// The figures of each.
+type Cells<K> = Vec<(K, Vec<f64>)>;
 
-impl Table {
+impl<K: Copy + PartialEq + fmt::Display> Table<K> {
+    /// An empty one that also shows how much of the second's figure the first's is, for each of these.
+    pub fn comparing(compared: &[(K, K)]) -> Table<K> {
+        Table { rows: Vec::new(), compared: compared.to_vec() }
+    }
+
     /// One more figure.
-    pub fn add(&mut self, what: &'static str, kind: Kind, figure: f64) {
-        let row = match self.rows.iter().position(|(name, _)| *name == what) {
+    pub fn add(&mut self, what: &str, kind: K, figure: f64) {
+        let row = match self.rows.iter().position(|(name, _)| name == what) {
             Some(row) => row,
             None => {
-                self.rows.push((what, Vec::new()));
+                self.rows.push((what.to_owned(), Vec::new()));
                 self.rows.len() - 1
             }
         };
@@ -30,7 +33,7 @@ impl Table {
         }
     }
 
-    fn kinds(&self) -> Vec<Kind> {
+    fn kinds(&self) -> Vec<K> {
         let mut kinds = Vec::new();
         for (kind, _) in self.rows.iter().flat_map(|(_, cells)| cells) {
             if !kinds.contains(kind) {
@@ -41,20 +44,21 @@ impl Table {
     }
 }
 
-impl fmt::Display for Table {
+impl<K: Copy + PartialEq + fmt::Display> fmt::Display for Table<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = self.kinds();
         write!(f, "| |")?;
         kinds.iter().try_for_each(|kind| write!(f, " {kind} |"))?;
-        let compared = |kind: &&Kind| kinds.contains(&Kind::Express) && kind.is_carmel();
-        kinds.iter().filter(compared).try_for_each(|kind| write!(f, " {kind} : Express |"))?;
+        let both = |(one, other): &&(K, K)| kinds.contains(one) && kinds.contains(other);
+        let compared: Vec<_> = self.compared.iter().filter(both).collect();
+        compared.iter().try_for_each(|(one, other)| write!(f, " {one} : {other} |"))?;
         writeln!(f)?;
         write!(f, "|---|")?;
-        (0..kinds.len() + kinds.iter().filter(compared).count()).try_for_each(|_| write!(f, "---:|"))?;
+        (0..kinds.len() + compared.len()).try_for_each(|_| write!(f, "---:|"))?;
         writeln!(f)?;
         for (what, cells) in &self.rows {
             let figures =
-                |kind: Kind| cells.iter().find(|(other, _)| *other == kind).map(|(_, figures)| figures);
+                |kind: K| cells.iter().find(|(other, _)| *other == kind).map(|(_, figures)| figures);
             write!(f, "| {what} |")?;
             for kind in &kinds {
                 match figures(*kind) {
@@ -62,8 +66,8 @@ impl fmt::Display for Table {
                     None => write!(f, " – |")?,
                 }
             }
-            for kind in kinds.iter().filter(compared) {
-                match (figures(*kind), figures(Kind::Express)) {
+            for (one, other) in &compared {
+                match (figures(*one), figures(*other)) {
                     (Some(ours), Some(theirs)) => write!(f, " {:.1} |", median(ours) / median(theirs))?,
                     _ => write!(f, " – |")?,
                 }
@@ -87,8 +91,11 @@ fn spread(figures: &[f64]) -> String {
     format!("{} ({}–{})", grouped(median(figures)), grouped(least), grouped(most))
 }
 
-/// `12,345`
+/// `12,345`, `4.2`
 fn grouped(figure: f64) -> String {
+    if figure < 10.0 {
+        return format!("{figure:.1}");
+    }
     let digits = format!("{figure:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -103,10 +110,11 @@ fn grouped(figure: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stacks::Kind;
 
     #[test]
     fn a_table_shows_medians_ranges_and_ratios() {
-        let mut table = Table::default();
+        let mut table = Table::comparing(&[(Kind::Embedded, Kind::Express)]);
         for figure in [1000.0, 3000.0, 2000.0] {
             table.add("reads", Kind::Embedded, figure);
         }

@@ -41,7 +41,8 @@ impl Ask {
         self.with("accept-encoding", "gzip")
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Ask {
+    /// With this header.
+    pub fn with(mut self, name: &'static str, value: &str) -> Ask {
         self.request.headers_mut().insert(name, value.parse().expect("a header of ours"));
         self
     }

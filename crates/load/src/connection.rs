@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::Ask;
 
-pub(crate) struct Connection {
+/// A connection that is made when it is needed, and again when it broke.
+pub struct Connection {
     address: SocketAddr,
     open: Option<SendRequest<Full<Bytes>>>,
 }
@@ -60,6 +61,7 @@ impl Connection {
         Connection { address, open: None }
     }
 
+    /// Sends one request and waits for its answer.
     pub async fn send(&mut self, ask: Ask) -> Result<Answer, Broken> {
         let mut open = match self.open.take() {
             Some(open) if !open.is_closed() => open,

@@ -25,11 +25,9 @@ use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
 pub use ask::Ask;
-pub use connection::{Answer, Broken};
+pub use connection::{Answer, Broken, Connection};
 pub use outcome::Outcome;
 pub use process::{busy, family, memory_mb};
-
-use connection::Connection;
 
 /// How many ask for how long, and how often.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +45,7 @@ pub struct Load {
 impl Load {
     /// Each of these once, however long it takes.
     pub async fn once(&self, asks: &[Ask]) -> Outcome {
-        self.run(|count| asks.get(count as usize).cloned()).await
+        self.run(|count| asks.get(count as usize).cloned(), send).await
     }
 
     /// These in turn until the time is over.
@@ -62,19 +60,38 @@ impl Load {
             Some(rate) => count as f64 >= rate * self.span.as_secs_f64(),
             None => began.elapsed() >= self.span,
         };
-        self.run(|count| (!is_over(count)).then(|| make(count))).await
+        self.run(|count| (!is_over(count)).then(|| make(count)), send).await
     }
 
-    async fn run(&self, next: impl Fn(u64) -> Option<Ask>) -> Outcome {
+    /// Another errand each time until the time is over: several requests, one after
+    /// the other, of which a later one may need what an earlier one was answered.
+    /// An errand that was begun is finished; it comes out as its last answer does.
+    pub async fn errands(
+        &self,
+        go: &impl AsyncFn(u64, &mut Connection) -> Result<Answer, Broken>,
+    ) -> Outcome {
+        let began = Instant::now();
+        self.run(
+            |_| (began.elapsed() < self.span).then_some(()),
+            async |number, (), connection| go(number, connection).await,
+        )
+        .await
+    }
+
+    async fn run<T>(
+        &self,
+        next: impl Fn(u64) -> Option<T>,
+        send: impl AsyncFn(u64, T, &mut Connection) -> Result<Answer, Broken>,
+    ) -> Outcome {
         let (began, count) = (Instant::now(), AtomicU64::new(0));
         let outcome = Mutex::new(Outcome::default());
         let one = || async {
             let mut connection = Connection::to(self.address);
             loop {
                 let number = count.fetch_add(1, Ordering::Relaxed);
-                let Some(ask) = next(number) else { return };
+                let Some(what) = next(number) else { return };
                 let asked_at = self.turn(began, number).await;
-                let answer = connection.send(ask).await;
+                let answer = send(number, what, &mut connection).await;
                 let is_broken = answer.is_err();
                 outcome.lock().unwrap_or_else(PoisonError::into_inner).note(answer, asked_at.elapsed());
                 if is_broken {
@@ -101,6 +118,10 @@ impl Load {
         }
         Instant::now()
     }
+}
+
+async fn send(_: u64, ask: Ask, connection: &mut Connection) -> Result<Answer, Broken> {
+    connection.send(ask).await
 }
 
 /// The pause of a connection that broke: a server that is gone is not asked in a tight loop.

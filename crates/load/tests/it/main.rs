@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
-use load::{Ask, Load, ask_all};
+use load::{Ask, Connection, Load, ask_all};
 use tokio::net::TcpListener;
 
 async fn serve(routes: Router) -> SocketAddr {
@@ -53,6 +53,28 @@ async fn an_open_loop_asks_at_its_rate_and_counts_the_wait_for_a_free_connection
     assert!(outcome.span >= Duration::from_secs(2), "{:?}", outcome.span);
     // The last was due after half a second and answered after two: four connections alone wait 80 ms.
     assert!(outcome.within(0.99) >= Duration::from_millis(1400), "{:?}", outcome.within(0.99));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_errand_counts_once_and_is_finished_when_the_time_is_over() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let slow = move || async move {
+        count.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let address = serve(Router::new().route("/", get(slow))).await;
+
+    let thrice = async |_, connection: &mut Connection| {
+        connection.send(Ask::get("/")).await?;
+        connection.send(Ask::get("/")).await?;
+        connection.send(Ask::get("/")).await
+    };
+    let outcome = load(address, None).errands(&thrice).await;
+
+    assert!(outcome.answers >= 4, "{}", outcome.answers);
+    assert_eq!(asked.load(Ordering::Relaxed), outcome.answers * 3);
+    assert!(outcome.within(0.5) >= Duration::from_millis(59), "{:?}", outcome.within(0.5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
