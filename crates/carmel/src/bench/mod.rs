@@ -140,8 +140,7 @@ async fn measure(options: &Options, settings: &[String], world: &World) -> Resul
         report.scaling.extend(scaling::measure(scenario, &stage, &crowd, options).await?);
     }
     stage.stop().await?;
-    report.breaches = stage.audit().await?;
-    report.breaches.extend(report.measured.iter().filter_map(report::Measured::breach));
+    report.breaches = stage.all_breaches().await?;
     options.write_page(&page::page(&report)?)?;
     // What is wrong can be looked at.
     if is_own && report.breaches.is_empty() {

@@ -46,10 +46,11 @@ impl fmt::Display for Scenario {
 const UNDER_WAY: [&str; 5] = ["placed", "held", "authorised", "committed", "cancelling"];
 
 impl Scenario {
-    /// Runs it; of what a flash sale is about there are so many pieces.
+    /// Runs it, and notes what must not be; of what a flash sale is about there
+    /// are so many pieces.
     pub async fn run(self, stage: &Stage, crowd: &Crowd, load: Load, pieces: u64) -> Result<Measured> {
         let run = Run { stage, crowd, load };
-        match self {
+        let measured = match self {
             Scenario::Browse => run.measure(self, run.load.made(&|count| run.browse(count))).await,
             Scenario::ColdRead => {
                 stage.restart().await?;
@@ -69,7 +70,9 @@ impl Scenario {
             Scenario::Mixed => {
                 run.all_paid(run.measure(self, run.load.made(&|count| run.visit(count)))).await
             }
-        }
+        }?;
+        stage.note(measured.breach());
+        Ok(measured)
     }
 }
 

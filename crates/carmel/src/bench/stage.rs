@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -47,6 +48,7 @@ pub struct Stage {
     /// What it stands on: for jobs and events, and for what is remembered.
     redis: Option<[Redis; 2]>,
     shop: Program,
+    breaches: Mutex<Vec<String>>,
 }
 
 /// What a measurement wants otherwise than a shop: the provider answers at
@@ -123,6 +125,7 @@ impl Stage {
             counting,
             redis,
             shop: Program::start(start)?,
+            breaches: Mutex::default(),
         };
         stage.until_ready().await?;
         Ok(stage)
@@ -143,8 +146,20 @@ impl Stage {
         Ok(())
     }
 
-    /// What an audit finds in the shop, which does not run.
-    pub async fn audit(&self) -> Result<Vec<String>> {
+    /// Notes what must not be, if it was seen.
+    pub fn note(&self, breach: Option<String>) {
+        self.breaches.lock().unwrap_or_else(PoisonError::into_inner).extend(breach);
+    }
+
+    /// What was seen that must not be, and what an audit finds in the shop, which
+    /// does not run any more.
+    pub async fn all_breaches(&self) -> Result<Vec<String>> {
+        let mut breaches = self.audit().await?;
+        breaches.append(&mut self.breaches.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(breaches)
+    }
+
+    async fn audit(&self) -> Result<Vec<String>> {
         let arguments = ["audit", "--json", "--stopped"].map(str::to_owned).to_vec();
         let (_, said) = program::output(Start { arguments, ..self.shop.start.clone() }, "").await?;
         audit::breaches_said(&said)
