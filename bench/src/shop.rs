@@ -73,9 +73,11 @@ impl Plan {
 }
 
 /// What the limits have in common with the shops.
-pub const READ: &str = "GET /users/:id, each once, cold";
+pub const READ: &str = "GET /users/:id, each once, by staff";
 pub const READ_AGAIN: &str = "GET /users/:id, warm";
 pub const SIGN_UP: &str = "POST /users, without a password";
+/// The same, each with a token that was not seen before.
+const READ_OWN: &str = "GET /users/:id, each once, by themselves";
 /// The tutorial's way with an order: into a queue that keeps nothing, from which a worker inserts it.
 const ENQUEUED: &str = "POST to a bare queue (BullMQ)";
 const INSERTED: &str = "rows inserted from it per second";
@@ -109,9 +111,9 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table<Kind>) {
     let mut stack = Stack::start(plan, kind).await;
     let filled = fill(plan, &stack).await;
     table.add("memory when filled, MB", kind, stack.memory_mb());
-    let address = stack.restart_cold().await;
     let span = Duration::from_secs(plan.seconds);
-    let load = Load { address, connections: plan.connections, span, per_second: None };
+    let load_of = |address| Load { address, connections: plan.connections, span, per_second: None };
+    let mut load = load_of(stack.restart_cold().await);
 
     let get =
         |path: &str| if kind == Kind::ExpressGzip { Ask::get(path).compressed() } else { Ask::get(path) };
@@ -121,7 +123,11 @@ async fn take_turn(plan: &Plan, kind: Kind, table: &mut Table<Kind>) {
         measured(table, kind, READ_AGAIN, &stack, load.repeat(&users)).await;
         return;
     }
-    measured(table, kind, READ, &stack, load.once(&users)).await;
+    let by_staff: Vec<Ask> =
+        filled.customers.iter().map(|customer| get(&customer.path).signed(&filled.staff)).collect();
+    measured(table, kind, READ, &stack, load.once(&by_staff)).await;
+    load = load_of(stack.restart_cold().await);
+    measured(table, kind, READ_OWN, &stack, load.once(&users)).await;
     measured(table, kind, READ_AGAIN, &stack, load.repeat(&users)).await;
     let products: Vec<Ask> = filled.products.iter().map(|product| get(&product.path)).collect();
     measured(table, kind, "GET /products/:id", &stack, load.repeat(&products)).await;
