@@ -74,13 +74,21 @@ fn halves(mut waits: Vec<Duration>) -> [Duration; 2] {
     [waits[waits.len() / 2], waits[(waits.len() * 99 / 100).min(waits.len() - 1)]]
 }
 
-/// Both side by side, in Markdown.
-pub fn print(engine: &str, few: &Answers, many: &Answers) {
+/// In Markdown; beside what it was with few orders, where that was on the same engine.
+pub fn print(engine: &str, few: Option<&Answers>, many: &Answers) {
+    let ms = |wait: Duration| wait.as_secs_f64() * 1000.0;
+    let Some(few) = few else {
+        println!("\n| {engine} | p50, ms | p99 |\n|---|---:|---:|");
+        for (route, [p50, p99]) in many {
+            println!("| {route} | {:.2} | {:.2} |", ms(*p50), ms(*p99));
+        }
+        return println!();
+    };
     println!("\n| {engine} | few: p50, ms | p99 | many: p50, ms | p99 | p50 grew by | p99 grew by |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     for ((route, before), (_, after)) in few.iter().zip(many) {
-        let [few_50, few_99, many_50, many_99] =
-            [before[0], before[1], after[0], after[1]].map(|wait| wait.as_secs_f64() * 1000.0);
+        let [few_50, few_99] = before.map(ms);
+        let [many_50, many_99] = after.map(ms);
         println!(
             "| {route} | {few_50:.2} | {few_99:.2} | {many_50:.2} | {many_99:.2} | {:.2} | {:.2} |",
             many_50 / few_50,

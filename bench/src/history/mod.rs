@@ -73,15 +73,15 @@ pub async fn run(plan: &Plan) {
     let data = folder.unwrap_or_else(|| stack.carmel().folder().join("data"));
     let (filled, few) = furnish(&stack_plan, &mut stack, plan, &data).await;
 
-    measure(plan, &mut stack, (&filled, &data, &few), "SQLite").await;
+    measure(plan, &mut stack, (&filled, &data, Some(&few)), "SQLite").await;
     if plan.postgres {
         let server = postgres::Server::own(&["max_connections=200"]);
-        let began = Instant::now();
-        let (status, said) = stack.carmel().run(&["move", "--to", &server.database()]).await;
+        let (url, began) = (server.database(), Instant::now());
+        let (status, said) = stack.carmel().run(&["move", "--to", &url]).await;
         assert!(status.success(), "{said}");
         println!("moved to PostgreSQL in {:.0?}", began.elapsed());
-        stack.carmel().set("DATABASE_URL", &server.database());
-        measure(plan, &mut stack, (&filled, &data, &few), "PostgreSQL").await;
+        stack.carmel().set("DATABASE_URL", &url);
+        measure(plan, &mut stack, (&filled, &data, None), "PostgreSQL").await;
     }
 }
 
@@ -156,7 +156,7 @@ async fn quiet(stack: &Stack<'_>, filled: &Filled, data: &Path) {
 async fn measure(
     plan: &Plan,
     stack: &mut Stack<'_>,
-    (filled, data, few): (&Filled, &Path, &Answers),
+    (filled, data, few): (&Filled, &Path, Option<&Answers>),
     engine: &str,
 ) {
     let mut audits = Vec::new();
