@@ -24,8 +24,8 @@ pub async fn look(stack: &Stack<'_>, filled: &Filled) -> Answers {
     let (pages, orders) = walk(stack, filled).await;
     let some = SOME.min(pages.len() / 2).max(1);
     let mut answers = vec![
-        ("`GET /orders?limit=100`, the first pages", halves(pages[..some].to_vec())),
-        ("`GET /orders?limit=100`, the last pages", halves(pages[pages.len() - some..].to_vec())),
+        ("`GET /orders?limit=100`, the first pages", p50_and_p99(pages[..some].to_vec())),
+        ("`GET /orders?limit=100`, the last pages", p50_and_p99(pages[pages.len() - some..].to_vec())),
     ];
     let every = (orders.len() / ORDERS).max(1);
     let orders: Vec<&String> = orders.iter().step_by(every).collect();
@@ -69,7 +69,7 @@ async fn walk(stack: &Stack<'_>, filled: &Filled) -> (Vec<Duration>, Vec<String>
     }
 }
 
-fn halves(mut waits: Vec<Duration>) -> [Duration; 2] {
+fn p50_and_p99(mut waits: Vec<Duration>) -> [Duration; 2] {
     waits.sort();
     [waits[waits.len() / 2], waits[(waits.len() * 99 / 100).min(waits.len() - 1)]]
 }

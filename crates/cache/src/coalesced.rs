@@ -59,7 +59,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Coalesced<K, V> {
             Some(turn) => match turn.await {
                 Ok(Turn::Found(found)) => return found,
                 Ok(Turn::Lead(lead)) => lead,
-                // A line is only left by its turn; whoever is asked for nothing still has his answer.
+                // Nobody forgets a turn unsent; if one did, it would be found here, for this caller alone.
                 Err(_) => return find.await,
             },
         };

@@ -328,3 +328,33 @@ pub fn last_words(log: &Path) -> String {
     let lines: Vec<&str> = said.lines().collect();
     lines[lines.len().saturating_sub(5)..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ended_by_itself_is_started_again_and_how_it_ended_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program::start(Start {
+            name: "short".into(),
+            program: "/bin/sh".into(),
+            beside: None,
+            arguments: ["-c", "echo began; echo no room >&2; exit 3"].map(str::to_owned).to_vec(),
+            settings: Vec::new(),
+            folder: folder.path().to_owned(),
+            as_nobody: false,
+            inside: None,
+        })
+        .unwrap();
+
+        while program.ended().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            program.look_after().await.unwrap();
+        }
+
+        let (how, words) = program.ended().remove(0);
+        assert_eq!((how.code(), words.as_str()), (Some(3), "no room"));
+        assert_eq!(program.starts().0, 2);
+    }
+}

@@ -151,5 +151,5 @@ async fn measure(options: &Options, settings: &[String], world: &World) -> Resul
 
 /// The longest that a shop may take until it is ready.
 const START: Duration = Duration::from_secs(60);
-/// The longest that all orders may take to end.
+/// The longest that all orders, or some jobs, may take to end.
 const SETTLE: Duration = Duration::from_secs(600);

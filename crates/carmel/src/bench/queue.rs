@@ -16,13 +16,20 @@ use jobs::{Bullmq, Dispatch, Failure, Job, Run, Runner, Worker};
 use kernel::{Error, Result, World};
 use load::Outcome;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Asked, Measured, Process, Took};
+use super::{
+    SETTLE,
+    report::{Asked, Measured, Process, Took},
+};
 
 /// So many are added by one transaction, as a service adds what one change causes.
 const TOGETHER: u64 = 100;
+/// To PostgreSQL.
 const CONNECTIONS: usize = 8;
 
 /// Where the jobs are, and how they come to their workers.
@@ -86,7 +93,12 @@ impl Callers {
                 caller.left.store(TOGETHER, Ordering::SeqCst);
                 *caller.added_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 db::write!(db, async |tx| { jobs::add_many(tx, &some).await })?;
-                caller.all_done.notified().await;
+                if timeout(SETTLE, caller.all_done.notified()).await.is_err() {
+                    let left = caller.left.load(Ordering::SeqCst);
+                    let message =
+                        format!("queue: {left} of {TOGETHER} jobs are not done after {} s", SETTLE.as_secs());
+                    return Err(Error::unavailable("not_settled", message));
+                }
             }
             Ok::<(), Error>(())
         };
@@ -122,12 +134,13 @@ impl Queue<'_> {
 
         let me = std::process::id();
         let (busy_before, asked_before, began) = (load::busy(me), db::counts(), Instant::now());
-        callers.call(&db, span).await?;
+        let called = callers.call(&db, span).await;
         let (busy, span) = (load::busy(me).saturating_sub(busy_before), began.elapsed());
         let asked = db::counts();
         stop.cancel();
         running.join().await;
         db.close().await;
+        called?;
 
         let outcome = std::mem::take(&mut *callers.outcome.lock().unwrap_or_else(PoisonError::into_inner));
         if outcome.answers == 0 {
